@@ -1,0 +1,74 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every Swift target: language mode 6 (below), warnings are errors, explicit existentials and imports.
+let strict: [SwiftSetting] = [
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+/// A plugin exports one symbol, binds to its own copies of everything else, and is never unmapped.
+let pluginLink: [LinkerSetting] = [
+  .unsafeFlags([
+    "-Xlinker", "--version-script=\(Context.packageDirectory)/Plugins/plugin.map",
+    "-Xlinker", "-Bsymbolic",
+    "-Xlinker", "-z", "-Xlinker", "nodelete",
+  ])
+]
+
+let nio: [Target.Dependency] = [
+  .product(name: "NIOCore", package: "swift-nio"),
+  .product(name: "NIOPosix", package: "swift-nio"),
+]
+let log: Target.Dependency = .product(name: "Logging", package: "swift-log")
+
+let package = Package(
+  name: "sluice",
+  products: [
+    .executable(name: "sluice", targets: ["sluice"]),
+    .library(name: "sluice-disk", type: .dynamic, targets: ["DiskPlugin"]),
+    .library(name: "SluicePluginKit", targets: ["SluicePluginKit"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+  ],
+  targets: [
+    .target(name: "CSluice"),
+    .target(name: "CSluiceSystem"),
+    .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+
+    .target(name: "SluiceCore", dependencies: ["CSluiceSystem"], swiftSettings: strict),
+    .target(name: "SluiceTopology", dependencies: ["SluiceCore", "CYAML"], swiftSettings: strict),
+    .target(name: "SluiceJournal", dependencies: ["SluiceCore"], swiftSettings: strict),
+    .target(name: "SluiceIngest", dependencies: ["SluiceCore", log] + nio, swiftSettings: strict),
+    .target(
+      name: "SluiceHost", dependencies: ["SluiceCore", "SluiceTopology", "SluiceJournal", "CSluice", log],
+      swiftSettings: strict),
+    .target(name: "SluicePluginKit", dependencies: ["CSluice"], swiftSettings: strict),
+    .executableTarget(
+      name: "sluice",
+      dependencies: [
+        "SluiceCore", "SluiceTopology", "SluiceJournal", "SluiceIngest", "SluiceHost", log,
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ] + nio, swiftSettings: strict),
+
+    .target(
+      name: "DiskSubscriber", dependencies: ["SluicePluginKit"], path: "Plugins/Disk/Core", swiftSettings: strict),
+    .target(
+      name: "DiskPlugin", dependencies: ["DiskSubscriber", "CSluice"], path: "Plugins/Disk/Entry",
+      swiftSettings: strict, linkerSettings: pluginLink),
+
+    .testTarget(name: "SluiceCoreTests", dependencies: ["SluiceCore"], swiftSettings: strict),
+    .testTarget(name: "SluiceTopologyTests", dependencies: ["SluiceTopology"], swiftSettings: strict),
+    .testTarget(name: "SluiceJournalTests", dependencies: ["SluiceJournal"], swiftSettings: strict),
+    .testTarget(name: "SluiceIngestTests", dependencies: ["SluiceIngest"], swiftSettings: strict),
+    .testTarget(name: "SluiceHostTests", dependencies: ["SluiceHost"], swiftSettings: strict),
+    .testTarget(name: "DiskPluginTests", dependencies: ["DiskSubscriber"], swiftSettings: strict),
+    .testTarget(name: "TidyTests", swiftSettings: strict),
+    .testTarget(name: "IntegrationTests", dependencies: ["sluice"], swiftSettings: strict),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,27 @@
+/* The few C calls that Swift can't make, or can't make well. Nothing here holds state. */
+#ifndef C_SLUICE_SYSTEM_H
+#define C_SLUICE_SYSTEM_H
+#include <stddef.h>
+#include <stdint.h>
+
+/* CRC32C (Castagnoli, reflected, init and final xor 0xFFFFFFFF) of `len` bytes, continuing from `crc`:
+ * pass 0 to begin, or a previous result to go on. Uses the CPU's instruction where it has one. */
+uint32_t csluice_crc32c(uint32_t crc, const void *bytes, size_t len);
+
+/* The portable table version of the same function; the tests hold the fast one against it. */
+uint32_t csluice_crc32c_portable(uint32_t crc, const void *bytes, size_t len);
+
+/* Names the calling thread as /proc/<pid>/task/<tid>/comm shows it (cut to 15 bytes). */
+void csluice_name_thread(const char *name);
+
+/* The kernel's id of the calling thread. */
+int32_t csluice_thread_id(void);
+
+/* A doorbell: a 32-bit futex word, 0 quiet, 1 rung, 2 somebody sleeps. One waiter, any number of ringers.
+ * A ring before the wait is not lost. */
+void csluice_doorbell_ring(uint32_t *word);
+
+/* Waits until the bell rings or CLOCK_MONOTONIC passes `deadline_ns`; 1 = rung (and quiet again), 0 = time's up. */
+int csluice_doorbell_wait(uint32_t *word, int64_t deadline_ns);
+
+#endif

@@ -1,0 +1,14 @@
+#define _GNU_SOURCE
+#include "CSluiceSystem.h"
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+void csluice_name_thread(const char *name) {
+  char cut[16];
+  snprintf(cut, sizeof cut, "%s", name);
+  pthread_setname_np(pthread_self(), cut);
+}
+
+int32_t csluice_thread_id(void) { return (int32_t)syscall(SYS_gettid); }

@@ -1,0 +1,55 @@
+internal import CSluiceSystem
+import Glibc
+import Synchronization
+
+/// A named POSIX thread that owns the data its body captures: the data plane runs on these, never on Swift's
+/// cooperative pool, because plugin code and `fdatasync` block.
+package final class OSThread: Sendable {
+  private let handle: Mutex<pthread_t?>
+  package let name: String
+
+  /// Starts the thread. `name` is cut to 15 bytes by the kernel, so put what tells threads apart first.
+  package init(name: String, stackBytes: Int = 1 << 20, body: @escaping @Sendable () -> Void) {
+    self.name = name
+    let box = Unmanaged.passRetained(Start(name: name, body: body))
+    var attributes = pthread_attr_t()
+    pthread_attr_init(&attributes)
+    pthread_attr_setstacksize(&attributes, stackBytes)
+    defer { pthread_attr_destroy(&attributes) }
+    var thread = pthread_t()
+    let rc = pthread_create(
+      &thread, &attributes,
+      { argument in
+        let start = Unmanaged<Start>.fromOpaque(argument!).takeRetainedValue()
+        csluice_name_thread(start.name)
+        start.body()
+        return nil
+      }, box.toOpaque())
+    precondition(rc == 0, "pthread_create failed: \(rc)")
+    handle = Mutex(thread)
+  }
+
+  /// Waits for the body to return. Only the first call waits.
+  package func join() {
+    let thread = handle.withLock { state -> pthread_t? in
+      defer { state = nil }
+      return state
+    }
+    if let thread { pthread_join(thread, nil) }
+  }
+
+  /// The kernel's id of the calling thread, as in /proc/<pid>/task.
+  package static var currentID: Int32 { csluice_thread_id() }
+
+  /// Names the calling thread, for threads that others made (event loops).
+  package static func nameCurrent(_ name: String) { csluice_name_thread(name) }
+
+  private final class Start: Sendable {
+    let name: String
+    let body: @Sendable () -> Void
+    init(name: String, body: @escaping @Sendable () -> Void) {
+      self.name = name
+      self.body = body
+    }
+  }
+}
