@@ -7,8 +7,9 @@ import CSluice
 ///     @c @implementation
 ///     public func sluice_module_v1(_ hostMinor: UInt32) -> UnsafePointer<slu_module>! { module.table }
 public struct SubscriberModule: @unchecked Sendable {
-  /// The table in its C form. It is never freed: plugins stay mapped as long as the process lives.
   // Sendable because nothing writes to the table or to anything it points to after `init`.
+
+  /// The table in its C form. It is never freed: plugins stay mapped as long as the process lives.
   public let table: UnsafePointer<slu_module>
 
   /// A module of these kinds.
