@@ -66,7 +66,15 @@ let package = Package(
     .testTarget(name: "SluiceJournalTests", dependencies: ["SluiceJournal"], swiftSettings: strict),
     .testTarget(name: "SluiceIngestTests", dependencies: ["SluiceIngest"], swiftSettings: strict),
     .testTarget(name: "SluiceHostTests", dependencies: ["SluiceHost"], swiftSettings: strict),
-    .testTarget(name: "DiskPluginTests", dependencies: ["DiskSubscriber"], swiftSettings: strict),
+    .target(
+      name: "PluginTestSupport", dependencies: ["CSluice"], path: "Tests/PluginTestSupport", swiftSettings: strict),
+    .testTarget(name: "ABITests", dependencies: ["CSluice", "PluginTestSupport"], swiftSettings: strict),
+    .testTarget(
+      name: "SluicePluginKitTests", dependencies: ["SluicePluginKit", "CSluice", "PluginTestSupport"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "DiskPluginTests", dependencies: ["DiskSubscriber", "SluicePluginKit", "CSluice", "PluginTestSupport"],
+      swiftSettings: strict),
     .testTarget(name: "TidyTests", swiftSettings: strict),
     .testTarget(name: "IntegrationTests", dependencies: ["sluice"], swiftSettings: strict),
   ],
