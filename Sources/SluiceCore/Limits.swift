@@ -69,6 +69,7 @@ package enum Limits {
   package static let maxPluginSchemaBytes = 256 << 10
   package static let maxPluginConfigBytes = 1 << 20
   package static let maxPluginLogMessageBytes = 8 << 10
+  package static let maxVerdictReasonBytes = 1 << 10
 
   // MARK: Topology
 
