@@ -54,6 +54,13 @@ package enum Limits {
   /// Requests of one connection that may wait for their answers before it is read no further.
   package static let maxPipelinedRequests = 1024
 
+  package static let defaultMaxBodyBytes = 4 << 20
+  package static let maxMaxBodyBytes = 64 << 20
+  package static let defaultHeaderTimeoutNanoseconds: Int64 = 10_000_000_000
+  package static let defaultIdleTimeoutNanoseconds: Int64 = 75_000_000_000
+  package static let defaultMaxConnections = 65_536
+  package static let maxMaxConnections = 1 << 20
+
   // MARK: Delivery
 
   package static let defaultBatchRecords = 4096
@@ -76,6 +83,19 @@ package enum Limits {
   package static let maxTopologyBytes = 4 << 20
   package static let maxTopologyDepth = 64
   package static let maxTopologyAliases = 1000
+  package static let maxTopologyNodes = 100_000
   package static let maxIncludes = 256
+  package static let maxSecretFileBytes = 64 << 10
+  package static let maxNameCharacters = 63
+  package static let maxPatternStates = 4096
+  package static let maxSchemaSteps = 1_000_000
+  package static let defaultRetainBytes = 10 << 30
+  package static let defaultBlockTimeoutNanoseconds: Int64 = 5_000_000_000
+  package static let maxRingBytes = 16 << 30
+  package static let maxSegmentBytes = 1 << 30
+  package static let maxBatchRecords = 1 << 20
+  package static let maxBatchBytes = 64 << 20
+  package static let maxEventLoops = 256
+  package static let maxCommitLingerNanoseconds: Int64 = 1_000_000_000
   package static let maxDiagnostics = 100
 }
