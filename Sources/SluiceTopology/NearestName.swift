@@ -1,6 +1,6 @@
 /// The candidate that was most likely meant, or nil when none is near: by optimal string alignment (insert, delete,
 /// replace, swap neighbours), case ignored, at most a third of the longer word (but at least one edit).
-func nearestName(to text: String, in candidates: some Sequence<String>) -> String? {
+package func nearestName(to text: String, in candidates: some Sequence<String>) -> String? {
   let limit = 64
   let wanted = Array(text.lowercased().unicodeScalars.prefix(limit))
   guard !wanted.isEmpty else { return nil }

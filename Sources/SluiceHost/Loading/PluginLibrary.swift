@@ -102,7 +102,7 @@ package final class PluginLibrary: PluginSchemaProvider {
     } catch {
       let nearest =
         error.code == .notFound && !PluginLibrary.isPath(kindOrPath)
-        ? NearestName.of(kindOrPath, among: kinds(pluginDirectories: pluginDirectories).map(\.kind)) : nil
+        ? nearestName(to: kindOrPath, in: kinds(pluginDirectories: pluginDirectories).map(\.kind)) : nil
       throw PluginLookupError(message: error.message, remedy: error.remedy, suggestion: nearest)
     }
   }
@@ -165,30 +165,4 @@ package protocol PluginScanner: Sendable {
 package struct InProcessScanner: PluginScanner {
   package init() {}
   package func scan(_ path: String, calling name: String) throws(PluginLoadError) {}
-}
-
-/// The known name that a misspelt one probably means.
-enum NearestName {
-  static func of(_ name: String, among known: [String]) -> String? {
-    let distances = known.map { (name: $0, distance: distance(Array(name.utf8), Array($0.utf8))) }
-    guard let best = distances.min(by: { $0.distance < $1.distance }) else { return nil }
-    return best.distance <= max(2, name.utf8.count / 3) ? best.name : nil
-  }
-
-  /// Insertions, deletions, substitutions and swaps of neighbours.
-  static func distance(_ left: [UInt8], _ right: [UInt8]) -> Int {
-    var beforeLast: [Int] = []
-    var last = Array(0...right.count)
-    for i in 0..<left.count {
-      var row = [i + 1]
-      for j in 0..<right.count {
-        var cost = min(last[j + 1] + 1, row[j] + 1, last[j] + (left[i] == right[j] ? 0 : 1))
-        if i > 0, j > 0, left[i] == right[j - 1], left[i - 1] == right[j] { cost = min(cost, beforeLast[j - 1] + 1) }
-        row.append(cost)
-      }
-      beforeLast = last
-      last = row
-    }
-    return last[right.count]
-  }
 }
