@@ -70,8 +70,15 @@ package enum Limits {
   package static let defaultRetryMaxNanoseconds: Int64 = 30_000_000_000
   /// Verdict ranges that may be open above a cursor before no further batch is given.
   package static let maxUnsettledBatches = 16
+  package static let maxBatchWaitNanoseconds: Int64 = 60_000_000_000
+  /// How long a plugin that settles later may take over a batch, unless it or the topology says otherwise.
+  package static let defaultAckDeadlineNanoseconds: Int64 = 60_000_000_000
   /// The same refusal is logged once in this time, with how often it came.
   package static let refusalLogIntervalNanoseconds: Int64 = 10_000_000_000
+  /// Kinds of refusals that are told apart for that.
+  package static let maxRefusalKinds = 1024
+  /// Interned names that a subscriber keeps by id.
+  package static let maxIndexedNames = 1 << 20
 
   // MARK: Plugins
 

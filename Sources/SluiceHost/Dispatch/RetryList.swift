@@ -14,7 +14,9 @@ struct RetryList {
 
   var isEmpty: Bool { ranges.isEmpty }
   var lowestLSN: UInt64? { ranges.first?.first }
-  var earliestDue: Int64 { ranges.reduce(.max) { min($0, $1.due) } }
+
+  /// The first time after `now` at which something becomes due.
+  func earliestDue(after now: Int64) -> Int64 { ranges.reduce(.max) { $1.due > now ? min($0, $1.due) : $0 } }
 
   mutating func insert(_ range: RetryRange) {
     var index = indexOfFirst(startingAtOrAfter: range.first)
@@ -50,7 +52,9 @@ struct RetryList {
 
   /// Takes the due records of `first...last` with this `attempt` out; `offsets` gets their LSNs less `first`.
   mutating func take(first: UInt64, last: UInt64, attempt: UInt32, now: Int64, offsets: inout [UInt32]) {
-    remove(first: first, last: last) { range in range.due <= now && range.attempt == attempt } removed: { low, high in
+    remove(first: first, last: last) { range in
+      range.due <= now && range.attempt == attempt
+    } removed: { low, high in
       for lsn in low...high { offsets.append(UInt32(lsn - first)) }
     }
   }
@@ -58,7 +62,11 @@ struct RetryList {
   /// Forgets the records of `first...last`, which are gone. Returns how many there were.
   mutating func discard(first: UInt64, last: UInt64) -> UInt64 {
     var discarded: UInt64 = 0
-    remove(first: first, last: last) { _ in true } removed: { discarded += $1 - $0 + 1 }
+    remove(first: first, last: last) { _ in
+      true
+    } removed: {
+      discarded += $1 - $0 + 1
+    }
     return discarded
   }
 

@@ -24,16 +24,17 @@ extension SettleTracker {
       if let range = retries[stream].due(now: now, maxRecords: maxRecords, inOrder: false) { return .retry(range) }
       let unsettled = retries.reduce(openBatches) { $0 + $1.ranges.count }
       guard unsettled >= Limits.maxUnsettledBatches else { return .fresh }
-      return .hold(until: min(earliestAckDeadline, retries[stream].earliestDue))
+      return .hold(until: min(earliestAckDeadline, retries[stream].earliestDue(after: now)))
     }
   }
 
-  /// When a retry becomes due or an ack deadline passes, whichever is first; `.max` if neither is ahead.
-  package var nextDeadline: Int64 {
-    retries.reduce(earliestAckDeadline) { min($0, $1.earliestDue) }
+  /// When the next retry becomes due or ack deadline passes; `.max` if neither is ahead. Retries that are due
+  /// already wait for something else: a verdict, room, a pause's end.
+  package func nextDeadline(after now: Int64) -> Int64 {
+    retries.reduce(earliestAckDeadline) { min($0, $1.earliestDue(after: now)) }
   }
 
-  private var earliestAckDeadline: Int64 {
+  package var earliestAckDeadline: Int64 {
     batches.reduce(.max) { $1.isFree || $1.isDelivering ? $0 : min($0, $1.ackDeadline) }
   }
 
@@ -64,13 +65,15 @@ extension SettleTracker {
     return overdue
   }
 
-  /// The instance is gone: no open token will be settled, and its records come again at once.
+  /// The instance is gone: no open token will be settled, and its records come again at once. That is no verdict on
+  /// them, so it does not use up their attempts. The memory of the batches is let go.
   package mutating func abandon(now: Int64) {
     for index in batches.indices where !batches[index].isFree {
       batches[index].isDelivering = false
-      retryLater(0..<batches[index].count, in: index, due: now, code: 0, reason: .empty)
+      giveBack(0..<batches[index].count, in: index, attempt: batches[index].attempt + 1, due: now)
       closeIfDone(index)
     }
+    batches = Array(repeating: OpenBatch(), count: maxOpenBatches)
   }
 
   /// The records `first...last` of `stream` do not exist any more. Returns how many of them were still to come.

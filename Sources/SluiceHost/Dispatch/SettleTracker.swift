@@ -19,7 +19,8 @@
 //   finish busy         –                  → retry, same attempt, due now     –                 –
 //   finish failed       –                  as retry                           –                 –
 //   ack deadline        –                  as retry; its tokens die           –                 –
-//   abandon             –                  as retry, due now; tokens die      –                 –
+//   abandon             –                  → retry, attempt + 1, due now;     –                 –
+//                                          tokens die
 //   discard (a gap)     → settled          –                                  → settled         –
 //   dead letter kept    –                  –                                  –                 → settled
 //
@@ -108,8 +109,8 @@ package struct SettleTracker: ~Copyable {
   let maxOpenBatches: Int
   var jitter: JitterSource
   var batches: [OpenBatch]
-  var openBatches = 0
-  var openRecords = 0
+  package private(set) var openBatches = 0
+  package private(set) var openRecords = 0
   private var nextToken: UInt64 = 1
   /// The batch that the last verdict went to: verdicts come in runs.
   private var lastHit = 0
@@ -177,11 +178,13 @@ package struct SettleTracker: ~Copyable {
     return index
   }
 
-  /// `deliver` returned for the batch that begins with `token`.
-  package mutating func finish(token: UInt64, _ result: DeliverResult, now: Int64) {
+  /// `deliver` returned for the batch that begins with `token`. Returns when what failed is due again.
+  @discardableResult
+  package mutating func finish(token: UInt64, _ result: DeliverResult, now: Int64) -> Int64 {
     guard let index = place(of: token) else { preconditionFailure("a delivery ended that was never begun") }
     batches[index].isDelivering = false
     let all = 0..<batches[index].count
+    var due = now
     switch result {
     case .ok:
       acknowledge(all, in: index)
@@ -190,9 +193,11 @@ package struct SettleTracker: ~Copyable {
     case .busy:
       giveBack(all, in: index, attempt: batches[index].attempt, due: now)
     case .failed:
-      retryLater(all, in: index, due: batchRetryDue(index, now: now), code: 0, reason: .empty)
+      due = batchRetryDue(index, now: now)
+      retryLater(all, in: index, due: due, code: 0, reason: .empty)
     }
     closeIfDone(index)
+    return due
   }
 
   // MARK: Verdicts
@@ -276,7 +281,7 @@ package struct SettleTracker: ~Copyable {
   }
 
   @discardableResult
-  private mutating func giveBack(_ slots: Range<Int>, in index: Int, attempt: UInt32, due: Int64) -> Int {
+  mutating func giveBack(_ slots: Range<Int>, in index: Int, attempt: UInt32, due: Int64) -> Int {
     let stream = batches[index].stream
     var given = 0
     var rest = slots

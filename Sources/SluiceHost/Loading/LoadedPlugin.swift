@@ -108,12 +108,14 @@ private final class FindingCollector {
 }
 
 /// The `slu_diagnose` that every `validate` gets. It runs on the thread that called `validate`, inside that call.
-private func collectFinding(_ context: UnsafeMutableRawPointer?, severity: UInt32, pointer: slu_bytes, text: slu_bytes) {
+private func collectFinding(_ context: UnsafeMutableRawPointer?, severity: UInt32, pointer: slu_bytes, text: slu_bytes)
+{
   guard let context else { return }
   let collector = Unmanaged<FindingCollector>.fromOpaque(context).takeUnretainedValue()
   guard collector.findings.count < Limits.maxPluginFindings else { return }
   collector.findings.append(
     PluginFinding(
-      severity == UInt32(SLU_DIAGNOSE_WARNING) ? .warning : .error, pointer: pointer.text(limit: Limits.maxPluginTextBytes),
+      severity == UInt32(SLU_DIAGNOSE_WARNING) ? .warning : .error,
+      pointer: pointer.text(limit: Limits.maxPluginTextBytes),
       text: text.text(limit: Limits.maxPluginTextBytes)))
 }

@@ -48,7 +48,8 @@ struct ModuleReader {
         remedy: "use a newer sluice, or a plugin built for ABI 1.\(hostMinor)")
     }
     guard (1...UInt32(Limits.maxKindsPerModule)).contains(table.subscriber_count) else {
-      throw bad("slu_module.subscriber_count is \(table.subscriber_count)", "it must be 1...\(Limits.maxKindsPerModule)")
+      throw bad(
+        "slu_module.subscriber_count is \(table.subscriber_count)", "it must be 1...\(Limits.maxKindsPerModule)")
     }
     guard let subscribers = table.subscribers else {
       throw bad("slu_module.subscribers is NULL", "point it to subscriber_count pointers")
@@ -75,7 +76,8 @@ struct ModuleReader {
     }
     let known = UInt32(SLU_F_EXCLUSIVE | SLU_F_PROCESS_ONLY)
     guard table.flags & ~known == 0 else {
-      throw bad("slu_subscriber.flags of \(kind) is \(table.flags)", "only SLU_F_EXCLUSIVE and SLU_F_PROCESS_ONLY exist")
+      throw bad(
+        "slu_subscriber.flags of \(kind) is \(table.flags)", "only SLU_F_EXCLUSIVE and SLU_F_PROCESS_ONLY exist")
     }
     for (present, field) in [
       (table.create != nil, "create"), (table.deliver != nil, "deliver"), (table.destroy != nil, "destroy"),
@@ -92,7 +94,8 @@ struct ModuleReader {
     guard table.output_count > 0 else { return [] }
     guard table.output_count <= UInt32(Limits.maxPluginOutputs) else {
       throw bad(
-        "slu_subscriber.output_count of \(kind) is \(table.output_count)", "at most \(Limits.maxPluginOutputs) are served")
+        "slu_subscriber.output_count of \(kind) is \(table.output_count)",
+        "at most \(Limits.maxPluginOutputs) are served")
     }
     guard let outputs = table.outputs else {
       throw bad("slu_subscriber.outputs of \(kind) is NULL", "point it to output_count names")
@@ -109,7 +112,8 @@ struct ModuleReader {
   }
 
   /// `min(struct_size, ours)` bytes of a table, the rest zero. `needed`: up to the last field that must be there.
-  private func copy<Table>(_ table: UnsafePointer<Table>, _ name: String, needed: Int) throws(PluginLoadError) -> Table {
+  private func copy<Table>(_ table: UnsafePointer<Table>, _ name: String, needed: Int) throws(PluginLoadError) -> Table
+  {
     let raw = UnsafeRawPointer(table)
     guard UInt(bitPattern: raw) % UInt(MemoryLayout<Table>.alignment) == 0 else {
       throw bad("\(name) lies at a misaligned address", "return a pointer to a static \(name)")

@@ -26,7 +26,8 @@ struct Ownership: Equatable {
   func fault(user: UInt32) -> PluginLoadError? {
     if owner != 0 && owner != user {
       return PluginLoadError(
-        .untrusted, "\(role.rawValue) \(path) belongs to user \(owner), who is neither root nor the daemon's user \(user)",
+        .untrusted,
+        "\(role.rawValue) \(path) belongs to user \(owner), who is neither root nor the daemon's user \(user)",
         remedy: "if you trust it: chown \(user) \(path)")
     }
     guard mode & 0o022 != 0 else { return nil }

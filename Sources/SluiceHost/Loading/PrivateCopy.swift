@@ -73,7 +73,9 @@ struct PrivateCopy {
     guard rename(partial, target) == 0 else { throw failed("write", target) }
   }
 
-  private func link(entriesOf origin: String, into directory: String, except own: String, where wanted: (String) -> Bool) {
+  private func link(
+    entriesOf origin: String, into directory: String, except own: String, where wanted: (String) -> Bool
+  ) {
     for name in Paths.entries(of: origin).filter(wanted).prefix(Limits.maxModuleSiblings) where name != own {
       // A link that is there already leads to the same place unless the plugin moved; then it is made anew.
       let path = "\(directory)/\(name)"
