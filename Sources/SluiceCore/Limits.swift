@@ -70,12 +70,44 @@ package enum Limits {
   package static let defaultRetryMaxNanoseconds: Int64 = 30_000_000_000
   /// Verdict ranges that may be open above a cursor before no further batch is given.
   package static let maxUnsettledBatches = 16
+  package static let maxBatchWaitNanoseconds: Int64 = 60_000_000_000
+  /// How long a plugin that settles later may take over a batch, unless it or the topology says otherwise.
+  package static let defaultAckDeadlineNanoseconds: Int64 = 60_000_000_000
+  /// The same refusal is logged once in this time, with how often it came.
+  package static let refusalLogIntervalNanoseconds: Int64 = 10_000_000_000
+  /// Kinds of refusals that are told apart for that.
+  package static let maxRefusalKinds = 1024
+  /// Interned names that a subscriber keeps by id.
+  package static let maxIndexedNames = 1 << 20
 
   // MARK: Plugins
 
   package static let maxPluginSchemaBytes = 256 << 10
   package static let maxPluginConfigBytes = 1 << 20
   package static let maxPluginLogMessageBytes = 8 << 10
+  package static let maxVerdictReasonBytes = 1 << 10
+  package static let maxPluginHealthBytes = 1 << 10
+  package static let maxPluginLogPairs = 32
+  package static let maxPluginLogPairBytes = 1 << 10
+  package static let maxPluginKindBytes = 64
+  package static let maxPluginTextBytes = 4 << 10
+  package static let maxKindsPerModule = 64
+  package static let maxPluginOutputs = 64
+  /// A table that claims to be larger than this is taken for garbage.
+  package static let maxPluginTableBytes = 64 << 10
+  package static let maxPluginFindings = 100
+  package static let maxPluginMetrics = 64
+  package static let maxPluginMetricLabels = 16
+  package static let maxPluginMetricBounds = 64
+  package static let maxModuleBytes = 1 << 30
+  /// Libraries and folders beside a plugin that its private copy is given links to.
+  package static let maxModuleSiblings = 256
+  package static let maxModuleHashCollisions = 16
+  /// How long `start` of a plugin may take before it is to give up.
+  package static let pluginStartNanoseconds: Int64 = 30_000_000_000
+  /// Bytes that one instance may keep pinned by leases.
+  package static let pluginLeaseBytes = 16 << 20
+  package static let maxPluginLeases = 1024
 
   // MARK: Topology
 

@@ -1,5 +1,5 @@
 /// One finding about a topology: where, what, what was expected, and what to do.
-package struct Diagnostic: Sendable, Equatable {
+package struct Diagnostic: Error, Sendable, Equatable {
   package enum Severity: String, Sendable { case error, warning, note }
 
   package var severity: Severity

@@ -1,0 +1,94 @@
+import SluiceCore
+
+/// What may be delivered of one stream now.
+package enum StreamPlan: Equatable, Sendable {
+  case retry(RetryRange)
+  case fresh
+  /// Nothing before this time, unless a verdict comes.
+  case hold(until: Int64)
+}
+
+extension SettleTracker {
+  /// The next delivery of `stream`. Retries that are due come first. With strict order nothing passes a record that
+  /// is open or to be retried; with relaxed order fresh records go on until the open parts are too many. `maxRecords` is
+  /// what the instance has room for; at 0 it waits for verdicts.
+  package func plan(stream: Int, now: Int64, maxRecords: Int) -> StreamPlan {
+    guard openBatches < maxOpenBatches, maxRecords > 0 else { return .hold(until: earliestAckDeadline) }
+    switch order {
+    case .strict:
+      if batches.contains(where: { !$0.isFree && $0.stream == stream }) { return .hold(until: earliestAckDeadline) }
+      if let range = retries[stream].due(now: now, maxRecords: maxRecords, inOrder: true) { return .retry(range) }
+      guard let first = retries[stream].ranges.first else { return .fresh }
+      return .hold(until: first.due)
+    case .relaxed:
+      if let range = retries[stream].due(now: now, maxRecords: maxRecords, inOrder: false) { return .retry(range) }
+      let unsettled = retries.reduce(openBatches) { $0 + $1.ranges.count }
+      guard unsettled >= Limits.maxUnsettledBatches else { return .fresh }
+      return .hold(until: min(earliestAckDeadline, retries[stream].earliestDue(after: now)))
+    }
+  }
+
+  /// When the next retry becomes due or ack deadline passes; `.max` if neither is ahead. Retries that are due
+  /// already wait for something else: a verdict, room, a pause's end.
+  package func nextDeadline(after now: Int64) -> Int64 {
+    retries.reduce(earliestAckDeadline) { min($0, $1.earliestDue(after: now)) }
+  }
+
+  package var earliestAckDeadline: Int64 {
+    batches.reduce(.max) { $1.isFree || $1.isDelivering ? $0 : min($0, $1.ackDeadline) }
+  }
+
+  /// The lowest LSN of `stream` that is not settled.
+  package func cursor(of stream: Int) -> UInt64 {
+    var lowest = fresh[stream]
+    for batch in batches where !batch.isFree && batch.stream == stream {
+      if let lsn = batch.lowestPendingLSN { lowest = min(lowest, lsn) }
+    }
+    if let lsn = retries[stream].lowestLSN { lowest = min(lowest, lsn) }
+    for range in rejected where range.stream == stream { lowest = min(lowest, range.first) }
+    return lowest
+  }
+
+  /// The LSN that `openFresh` would begin with.
+  package func freshLSN(of stream: Int) -> UInt64 { fresh[stream] }
+
+  /// Gives back what is open past its ack deadline. Returns how many records that were.
+  package mutating func expire(now: Int64) -> Int {
+    var overdue = 0
+    for index in batches.indices
+    where !batches[index].isFree && !batches[index].isDelivering && batches[index].ackDeadline <= now {
+      overdue += batches[index].pendingCount
+      retryLater(0..<batches[index].count, in: index, due: now, code: 0, reason: .empty)
+      closeIfDone(index)
+    }
+    counts.overdue += UInt64(overdue)
+    return overdue
+  }
+
+  /// The instance is gone: no open token will be settled, and its records come again at once. That is no verdict on
+  /// them, so it does not use up their attempts. The memory of the batches is let go.
+  package mutating func abandon(now: Int64) {
+    for index in batches.indices where !batches[index].isFree {
+      batches[index].isDelivering = false
+      giveBack(0..<batches[index].count, in: index, attempt: batches[index].attempt + 1, due: now)
+      closeIfDone(index)
+    }
+    batches = Array(repeating: OpenBatch(), count: maxOpenBatches)
+  }
+
+  /// The records `first...last` of `stream` do not exist any more. Returns how many of them were still to come.
+  package mutating func discard(stream: Int, first: UInt64, last: UInt64) -> UInt64 {
+    var lost = retries[stream].discard(first: first, last: last)
+    if last >= fresh[stream] {
+      lost += last - fresh[stream] + 1
+      fresh[stream] = last + 1
+    }
+    return lost
+  }
+
+  /// The rejected ranges that no sink has yet. They hold the cursor until `kept` is called.
+  package var rejectedRanges: [RejectedRange] { rejected }
+
+  /// The dead letter sink has the first `count` of `rejectedRanges`.
+  package mutating func kept(_ count: Int) { rejected.removeFirst(count) }
+}

@@ -1,0 +1,71 @@
+import CSluice
+import SluiceCore
+
+/// One stream as its subscriber's thread serves it.
+///
+/// Owned by that thread.
+final class StreamFeed {
+  let reader: any StreamReader
+  let names: NameTable
+  /// Until when a batch may wait to fill; nil while there is nothing to wait for.
+  var lingerUntil: Int64?
+  /// Not to be read before this time: reading failed.
+  var holdUntil: Int64 = 0
+  var failures: UInt32 = 0
+  private let streamName: CText
+  private let uuid: [UInt8]
+
+  init(_ reader: any StreamReader) {
+    self.reader = reader
+    names = NameTable(reader)
+    streamName = CText(reader.streamName)
+    uuid = reader.logUUID.bytes
+  }
+
+  /// The part of a batch that is the same for every batch of this stream.
+  var batchTemplate: slu_batch {
+    var batch = slu_batch()
+    batch.struct_size = UInt32(MemoryLayout<slu_batch>.size)
+    batch.message_stride = UInt32(MemoryLayout<slu_message>.stride)
+    batch.stream = streamName.bytes
+    withUnsafeMutableBytes(of: &batch.log_uuid) { $0.copyBytes(from: uuid) }
+    return batch
+  }
+
+  func gap(first: UInt64, last: UInt64) -> slu_gap {
+    var gap = slu_gap()
+    gap.struct_size = UInt32(MemoryLayout<slu_gap>.size)
+    gap.reason = UInt32(SLU_GAP_UNKNOWN)
+    gap.first_lsn = first
+    gap.last_lsn = last
+    gap.stream = streamName.bytes
+    withUnsafeMutableBytes(of: &gap.log_uuid) { $0.copyBytes(from: uuid) }
+    return gap
+  }
+
+  enum Supply: Equatable {
+    /// Read now: there is a full batch, or it has waited long enough.
+    case ready
+    case empty
+    case filling(until: Int64)
+  }
+
+  /// Whether a batch of fresh records is worth reading. A batch that is not full may wait for `wait` ns from when its
+  /// first record was seen.
+  func supply(now: Int64, maxRecords: Int, maxBytes: Int, wait: Int64) -> Supply {
+    guard wait > 0 else { return .ready }
+    let lag = reader.lag
+    let end = reader.cursor + lag.records
+    guard end > reader.position else {
+      lingerUntil = nil
+      return .empty
+    }
+    let waiting = end - reader.position
+    // The bytes are those of everything unsettled; what is open has about the same records in it.
+    let bytes = Double(lag.bytes) / Double(max(lag.records, 1)) * Double(waiting)
+    if waiting >= UInt64(maxRecords) || bytes >= Double(maxBytes) { return .ready }
+    let until = lingerUntil ?? now + wait
+    lingerUntil = until
+    return until <= now ? .ready : .filling(until: until)
+  }
+}

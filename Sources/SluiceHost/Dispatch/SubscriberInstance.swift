@@ -1,0 +1,160 @@
+import CSluice
+import Glibc
+import Logging
+import SluiceCore
+import SluiceTopology
+import Synchronization
+
+/// One subscriber of a topology: a thread that delivers its streams to an instance of its plugin.
+///
+/// `@unchecked Sendable`: all properties are set in `init`. Of the readers, only what `StreamReader` allows from any
+/// thread is asked for here; the rest is left to the worker's thread. `thread` is locked.
+package final class SubscriberInstance: MetricSource, @unchecked Sendable {
+  package let name: String
+  package let plugin: LoadedPlugin
+  package let options: DeliveryOptions
+  package let generation: UInt64
+  private let services: HostServices
+  private let shared = SubscriberShared()
+  private let worker: SubscriberWorker
+  private let readers: [any StreamReader]
+  private let streams: [(name: String, logUUID: LogUUID)]
+  private let stateDirectory: String
+  private let logger: Logger
+  private let thread = Mutex<OSThread?>(nil)
+
+  /// What `stop` came to.
+  package enum StopOutcome: Equatable, Sendable {
+    case stopped
+    /// The plugin did not return in time. Its thread was left behind; the cursor is where its verdicts have put it.
+    case stuck
+  }
+
+  /// `readers`: one for each of the subscriber's streams, used by this subscriber alone. `dataDirectory`: the daemon's,
+  /// in which plugins have their state.
+  package init(
+    settings: SubscriberSettings, plugin: LoadedPlugin, readers: [any StreamReader], dataDirectory: String,
+    deadLetters: any DeadLetterSink, hostVersion: String, generation: UInt64 = 1, logger: Logger
+  ) {
+    precondition(!readers.isEmpty)
+    name = settings.name
+    self.plugin = plugin
+    self.readers = readers
+    self.generation = generation
+    options = DeliveryOptions(settings, wants: plugin.wants)
+    streams = readers.map { ($0.streamName, $0.logUUID) }
+    stateDirectory = "\(dataDirectory)/plugins/\(settings.name)"
+    var logger = logger
+    logger[metadataKey: "subscriber"] = "\(settings.name)"
+    self.logger = logger
+    let tracker = SettleTracker(
+      fresh: readers.map(\.cursor), policy: options.retry, order: options.order,
+      seed: UInt64.random(in: 0...UInt64.max))
+    services = HostServices(
+      subscriber: settings.name, hostVersion: hostVersion, stateDirectory: stateDirectory, tracker: tracker,
+      logger: logger)
+    worker = SubscriberWorker(
+      name: settings.name, plugin: plugin, options: options, configJSON: settings.configJSON, readers: readers,
+      services: services, shared: shared, deadLetters: deadLetters, logger: logger)
+  }
+
+  /// Makes the instance on its own thread and returns when the plugin's `create` has: a config that it refuses shows
+  /// here. What `start` needs of the world may come later; see `status`. Called once.
+  package func start() throws(HostError) {
+    let failed = Paths.makePrivate(stateDirectory)
+    guard failed == 0 else {
+      throw HostError(subscriber: name, "can't make \(stateDirectory): \(String(cString: strerror(failed)))")
+    }
+    if !plugin.changedSignals.isEmpty {
+      logger.warning(
+        "the plugin changed signal handlers when it was loaded; they were put back",
+        metadata: ["plugin": "\(plugin.path)", "signals": "\(plugin.changedSignals)"])
+    }
+    let worker = worker
+    thread.withLock { thread in
+      precondition(thread == nil, "a subscriber is started once")
+      thread = OSThread(name: "sub \(name)") { worker.run() }
+    }
+    let deadline = Clock.monotonic() + Limits.pluginStartNanoseconds
+    while true {
+      switch shared.life.withLock({ $0.firstCreate }) {
+      case .success: return
+      case .failure(let error):
+        _ = stop(deadline: deadline)
+        throw error
+      case nil:
+        guard shared.progress.wait(until: deadline) else {
+          shared.stopDeadline.store(deadline, ordering: .releasing)
+          shared.enter(.stuck)
+          throw HostError(
+            subscriber: name,
+            "create of plugin \(plugin.kind) did not return in \(Limits.pluginStartNanoseconds / 1_000_000_000) s")
+        }
+      }
+    }
+  }
+
+  /// Ends the subscriber: the batch in the plugin's hands is finished, then drain, stop, destroy, and the cursors are
+  /// written. Near `deadline` (`Clock.monotonic`) the plugin is interrupted; past it, it is left behind. One caller.
+  package func stop(deadline: Int64) -> StopOutcome {
+    let begin = Clock.monotonic()
+    shared.stopDeadline.store(max(deadline, 1), ordering: .releasing)
+    services.bell.ring()
+    guard let thread = thread.withLock({ $0 }) else { return .stopped }
+    if !waitUntilDone(deadline - max(0, deadline - begin) / 4) {
+      interrupt()
+      guard waitUntilDone(deadline) else {
+        shared.enter(.stuck)
+        logger.error("the plugin did not stop in time and is left behind", metadata: ["plugin": "\(plugin.path)"])
+        return .stuck
+      }
+    }
+    thread.join()
+    return .stopped
+  }
+
+  private func waitUntilDone(_ deadline: Int64) -> Bool {
+    while !shared.life.withLock({ $0.isDone }) {
+      guard shared.progress.wait(until: deadline) else { return shared.life.withLock { $0.isDone } }
+    }
+    return true
+  }
+
+  private func interrupt() {
+    guard let interrupt = plugin.table.interrupt else { return }
+    // Under the lock, so that `destroy` can't come in between.
+    shared.interruptible.withLock { address in
+      if address != 0 { interrupt(UnsafeMutableRawPointer(bitPattern: address)) }
+    }
+  }
+
+  // MARK: How it fares
+
+  /// From any thread.
+  package var status: SubscriberStatus {
+    let life = shared.life.withLock { $0 }
+    let (health, reason) = services.health.withLock { $0 }
+    let (counts, open, cursors) = services.tracker.withLock { tracker in
+      (tracker.counts, tracker.openRecords, streams.indices.map { tracker.cursor(of: $0) })
+    }
+    let last = shared.lastDelivery.load(ordering: .relaxed)
+    return SubscriberStatus(
+      name: name, plugin: plugin.kind, version: plugin.version, state: life.state, health: health,
+      healthReason: reason, lastError: life.lastError, generation: generation, restarts: life.restarts,
+      failedStarts: life.failedStarts, counts: counts, gaps: life.gaps, lostRecords: life.lostRecords,
+      openRecords: open, lastDelivery: last == 0 ? 0 : Clock.wall() - (Clock.monotonic() - last),
+      streams: streams.indices.map { index in
+        SubscriberStatus.Stream(
+          name: streams[index].name, logUUID: streams[index].logUUID, cursor: cursors[index],
+          lag: life.isDone
+            ? StreamLag(records: 0, bytes: 0, ageNanoseconds: 0) : readers[index].lag)
+      })
+  }
+
+  package func metrics() -> [MetricFamily] {
+    let duration = MetricFamily(
+      "sluice_subscriber_delivery_seconds", .histogram, help: "How long calls of deliver took.",
+      samples: [shared.deliveryTimes.sample(labels: [("subscriber", name)])])
+    return status.families + [duration] + services.metrics.families(subscriber: name)
+  }
+}

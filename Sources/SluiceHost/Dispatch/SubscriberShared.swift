@@ -1,0 +1,51 @@
+import SluiceCore
+import Synchronization
+
+/// What a subscriber's thread and those that watch or stop it have in common.
+final class SubscriberShared: Sendable {
+  struct Life {
+    var state = SubscriberStatus.State.created
+    var lastError = ""
+    var restarts: UInt64 = 0
+    var failedStarts: UInt64 = 0
+    var gaps: UInt64 = 0
+    var lostRecords: UInt64 = 0
+    /// What became of the first `create`: nil while it has not returned.
+    var firstCreate: Result<Void, HostError>?
+    /// The thread's body is over.
+    var isDone = false
+  }
+
+  let life = Mutex(Life())
+  /// Monotonic time by which the subscriber is to be gone; 0: it is to go on.
+  let stopDeadline = Atomic<Int64>(0)
+  /// Rings for whoever waits in `start` or `stop`.
+  let progress = Doorbell()
+  /// Monotonic; 0: none yet.
+  let lastDelivery = Atomic<Int64>(0)
+  let deliveryTimes = HistogramCounts()
+  /// The plugin's instance while `interrupt` may be called on it, as a bit pattern; 0: there is none.
+  let interruptible = Mutex<UInt>(0)
+
+  var isStopping: Bool { stopDeadline.load(ordering: .acquiring) != 0 }
+
+  func enter(_ state: SubscriberStatus.State) {
+    life.withLock { life in
+      // Who was given up stays given up, whatever it still does.
+      if life.state != .stuck { life.state = state }
+    }
+  }
+}
+
+/// Why a subscriber could not be started.
+package struct HostError: Error, Equatable, Sendable, CustomStringConvertible {
+  package var subscriber: String
+  package var message: String
+
+  package init(subscriber: String, _ message: String) {
+    self.subscriber = subscriber
+    self.message = message
+  }
+
+  package var description: String { "subscriber \(subscriber): \(message)" }
+}

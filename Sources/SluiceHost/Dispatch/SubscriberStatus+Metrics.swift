@@ -1,0 +1,44 @@
+import SluiceCore
+
+extension SubscriberStatus {
+  /// What `/metrics` shows of one subscriber.
+  var families: [MetricFamily] {
+    let subscriber = [("subscriber", name)]
+    func counter(_ name: String, _ value: UInt64, _ help: String) -> MetricFamily {
+      MetricFamily("sluice_subscriber_\(name)_total", .counter, help: help, samples: [.init(subscriber, Double(value))])
+    }
+    func lag(_ unit: String, _ help: String, _ value: (StreamLag) -> Double) -> MetricFamily {
+      MetricFamily(
+        "sluice_subscriber_lag_\(unit)", .gauge, help: help,
+        samples: streams.map { .init(subscriber + [("stream", $0.name)], value($0.lag)) })
+    }
+    let faults = [
+      ("double", counts.doubled), ("late", counts.late), ("foreign", counts.foreign), ("invalid", counts.invalid),
+      ("unknown_verdict", counts.unknownVerdicts),
+    ]
+    return [
+      MetricFamily(
+        "sluice_subscriber_up", .gauge, help: "1 while the subscriber takes records.",
+        samples: [.init(subscriber, isReady ? 1 : 0)]),
+      counter("delivered_records", counts.delivered, "Records given to the plugin, each time that they were."),
+      counter("batches", counts.batches, "Batches given to the plugin."),
+      counter("acked_records", counts.acked, "Records that the plugin acknowledged."),
+      counter("retried_records", counts.retried, "Records that were to be delivered again."),
+      counter("rejected_records", counts.rejected, "Records that went to the dead letters."),
+      counter("overdue_records", counts.overdue, "Records without a verdict at their ack deadline."),
+      counter("gaps", gaps, "Ranges of records that were gone before they could be delivered."),
+      counter("lost_records", lostRecords, "Records in those ranges."),
+      counter("restarts", restarts, "Instances that ended and were made anew."),
+      MetricFamily(
+        "sluice_subscriber_settle_faults_total", .counter,
+        help: "Verdicts that were ignored, or changed, because they were wrong.",
+        samples: faults.map { .init(subscriber + [("fault", $0.0)], Double($0.1)) }),
+      MetricFamily(
+        "sluice_subscriber_open_records", .gauge, help: "Records delivered and not settled.",
+        samples: [.init(subscriber, Double(openRecords))]),
+      lag("records", "Records that are not settled.") { Double($0.records) },
+      lag("bytes", "Bytes of records that are not settled.") { Double($0.bytes) },
+      lag("seconds", "Age of the oldest record that is not settled.") { Double($0.ageNanoseconds) / 1e9 },
+    ]
+  }
+}

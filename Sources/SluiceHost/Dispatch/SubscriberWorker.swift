@@ -1,0 +1,220 @@
+// One subscriber's thread. Everything that the ABI tags [inst] is called here, in this order:
+//
+//   ┌► create ──► start ──► deliver, gap … ──► drain ──► stop ──► destroy ─► end
+//   │    │          │ ▲           │                        ▲
+//   │    │ fails    │ └ retryable │ fatal                  │
+//   │    ▼          ▼             ▼                        │
+//   └─ pause ◄── stop, destroy ◄──┘        asked to end ───┘
+//
+// The pauses grow with each failure in a row, as `retry` says. Between two deliveries the thread puts the books in
+// order: what is overdue comes again, rejected records go to the dead letter sink, cursors move up to the lowest
+// record that is not settled. It sleeps on one doorbell, rung by the log, by verdicts from other threads, by
+// `set_credit` and by `stop`.
+
+import CSluice
+import Logging
+import SluiceCore
+import Synchronization
+
+/// `@unchecked Sendable`: made by `SubscriberInstance.start`, then touched by the subscriber's own thread alone.
+final class SubscriberWorker: @unchecked Sendable {
+  let name: String
+  let plugin: LoadedPlugin
+  let options: DeliveryOptions
+  let services: HostServices
+  let shared: SubscriberShared
+  let feeds: [StreamFeed]
+  let deadLetters: any DeadLetterSink
+  let logger: Logger
+  let configJSON: String
+
+  var instance: UnsafeMutableRawPointer?
+  let error: UnsafeMutablePointer<slu_error>
+  let batch: RecordBatch
+  let builder: MessageBuilder
+  var offsets: [UInt32] = []
+  var jitter = JitterSource(seed: UInt64.random(in: 0...UInt64.max))
+  /// No delivery before this time.
+  var pausedUntil: Int64 = 0
+  /// `services.creditEpoch` when the plugin was last busy: a later one ends the pause. nil: it was not.
+  var busySince: UInt64?
+  /// Deliveries that failed, or were put off, in a row.
+  var failures: UInt32 = 0
+  /// When the books are to be looked at again although nothing rings.
+  var booksDue = Int64.max
+  /// Where each stream's cursor may stand, when the books were last looked at.
+  var cursors: [UInt64]
+  /// The stream whose turn it is.
+  var turn = 0
+
+  enum Ending {
+    case asked
+    case broken(String)
+  }
+
+  init(
+    name: String, plugin: LoadedPlugin, options: DeliveryOptions, configJSON: String, readers: [any StreamReader],
+    services: HostServices, shared: SubscriberShared, deadLetters: any DeadLetterSink, logger: Logger
+  ) {
+    self.name = name
+    self.plugin = plugin
+    self.options = options
+    self.configJSON = configJSON
+    self.services = services
+    self.shared = shared
+    self.deadLetters = deadLetters
+    self.logger = logger
+    feeds = readers.map(StreamFeed.init)
+    cursors = readers.map(\.cursor)
+    batch = RecordBatch(capacity: options.records)
+    builder = MessageBuilder(capacity: options.records)
+    offsets.reserveCapacity(options.records)
+    error = .allocate(capacity: 1)
+    error.initialize(to: slu_error())
+  }
+
+  deinit { error.deallocate() }
+
+  // MARK: The life
+
+  /// The thread's body.
+  func run() {
+    services.adoptThread()
+    for feed in feeds { feed.reader.setDoorbell(services.bell) }
+    var broken: UInt32 = 0
+    while !shared.isStopping {
+      let delivered = services.tracker.withLock { $0.counts.acked }
+      guard case .broken(let why) = live() else { break }
+      if services.tracker.withLock({ $0.counts.acked }) != delivered { broken = 0 }
+      if case .failure = shared.life.withLock({ $0.firstCreate }) { break }
+      broken = min(broken + 1, 64)
+      shared.life.withLock { life in
+        life.lastError = why
+        life.restarts += 1
+      }
+      shared.enter(.waiting)
+      let pause = options.retry.delay(afterAttempt: broken, random: jitter.next())
+      logger.error("instance ended", metadata: ["why": "\(why)", "again_in_ms": "\(pause / 1_000_000)"])
+      sleep(until: Clock.monotonic() + pause)
+    }
+    leave()
+  }
+
+  /// One instance, from `create` to `destroy`.
+  private func live() -> Ending {
+    shared.enter(.starting)
+    if let failure = create() { return .broken(failure) }
+    var ending = start()
+    if ending == nil {
+      shared.enter(.running)
+      shared.life.withLock { $0.failedStarts = 0 }
+      let end = deliverUntilAsked()
+      if case .asked = end { drain() }
+      ending = end
+    }
+    stopInstance()
+    return ending ?? .asked
+  }
+
+  private func create() -> String? {
+    var made: UnsafeMutableRawPointer?
+    let rc = configJSON.withBytes { config in
+      plugin.table.create(plugin.original, services.table, config, &made, clearedError())
+    }
+    let failure = rc == SLU_OK ? nil : "create answered " + error.pointee.description(of: rc)
+    shared.life.withLock { life in
+      guard life.firstCreate == nil else { return }
+      life.firstCreate = failure.map { .failure(HostError(subscriber: name, $0)) } ?? .success(())
+    }
+    shared.progress.ring()
+    guard failure == nil else { return failure }
+    instance = made
+    shared.interruptible.withLock { $0 = UInt(bitPattern: made) }
+    return nil
+  }
+
+  /// Calls `start` until it succeeds. Something else than nil: it never will, or the subscriber is to end.
+  private func start() -> Ending? {
+    guard let start = plugin.table.start else { return nil }
+    var attempt: UInt32 = 0
+    while true {
+      let rc = start(instance, Clock.monotonic() + Limits.pluginStartNanoseconds, clearedError())
+      if rc == SLU_OK { return nil }
+      let why = "start answered " + error.pointee.description(of: rc)
+      shared.life.withLock { life in
+        life.lastError = why
+        life.failedStarts += 1
+      }
+      if shared.isStopping { return .asked }
+      guard ReturnCode(rc) == .retryable || ReturnCode(rc) == .timeout else { return .broken(why) }
+      attempt = min(attempt + 1, 64)
+      let pause = options.retry.delay(afterAttempt: attempt, random: jitter.next())
+      logger.warning("not started yet", metadata: ["why": "\(why)", "again_in_ms": "\(pause / 1_000_000)"])
+      shared.enter(.waiting)
+      sleep(until: Clock.monotonic() + pause)
+      if shared.isStopping { return .asked }
+      shared.enter(.starting)
+    }
+  }
+
+  private func drain() {
+    shared.enter(.draining)
+    guard let drain = plugin.table.drain ?? plugin.table.flush else { return }
+    let rc = drain(instance, shared.stopDeadline.load(ordering: .acquiring), clearedError())
+    if rc != SLU_OK {
+      logger.warning("drain did not end", metadata: ["why": "\(error.pointee.description(of: rc))"])
+    }
+  }
+
+  /// `stop`, if `start` was ever called, and `destroy`. Every token dies.
+  private func stopInstance() {
+    if let stop = plugin.table.stop {
+      let rc = stop(instance, clearedError())
+      if rc != SLU_OK { logger.warning("stop failed", metadata: ["why": "\(error.pointee.description(of: rc))"]) }
+    }
+    shared.interruptible.withLock { $0 = 0 }
+    plugin.table.destroy(instance)
+    instance = nil
+    // Verdicts that came until here count.
+    keepBooks(now: Clock.monotonic())
+    let forgotten = services.forgetInstance(now: Clock.monotonic())
+    if forgotten > 0 { logger.warning("leases were not released", metadata: ["leases": "\(forgotten)"]) }
+    pausedUntil = 0
+    busySince = nil
+    failures = 0
+  }
+
+  /// The subscriber ends: cursors are written, readers closed.
+  private func leave() {
+    keepBooks(now: Clock.monotonic())
+    for feed in feeds {
+      feed.reader.setDoorbell(nil)
+      do throws(StreamReadError) {
+        try feed.reader.flushCursor()
+      } catch {
+        logger.error("cursor not written", metadata: ["stream": "\(feed.reader.streamName)", "why": "\(error)"])
+      }
+    }
+    shared.life.withLock { life in
+      life.isDone = true
+      if life.state != .stuck { life.state = .stopped }
+    }
+    for feed in feeds { feed.reader.close() }
+    shared.progress.ring()
+  }
+
+  // MARK: Small things
+
+  /// The error that the plugin may fill, zeroed as the ABI wants it.
+  func clearedError() -> UnsafeMutablePointer<slu_error> {
+    UnsafeMutableRawPointer(error).initializeMemory(as: UInt8.self, repeating: 0, count: MemoryLayout<slu_error>.size)
+    return error
+  }
+
+  /// Sleeps through rings, but not through `stop`.
+  private func sleep(until deadline: Int64) {
+    while !shared.isStopping, services.bell.wait(until: deadline) {}
+  }
+
+  func note(_ why: String) { shared.life.withLock { $0.lastError = why } }
+}

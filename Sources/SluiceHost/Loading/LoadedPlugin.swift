@@ -1,0 +1,121 @@
+import CSluice
+import SluiceCore
+
+/// A kind of subscriber whose code is in the process, checked and ready to make instances.
+///
+/// `@unchecked Sendable`: everything is set once, in `init`; the tables that it points to are static and immutable as
+/// the ABI demands, and are never unmapped.
+package final class LoadedPlugin: @unchecked Sendable {
+  package let kind: String
+  package let summary: String
+  package let schemaJSON: String
+  package let outputs: [String]
+  package let moduleName: String
+  package let version: String
+  package let vendor: String
+  /// The language runtime that it brings or shares.
+  package let runtime: String
+  package let abi: String
+  /// Where it was found, free of symbolic links, and the copy that is loaded.
+  package let path: String
+  package let loadedPath: String
+  /// Signals whose handlers it changed when it was loaded; they were put back.
+  package let changedSignals: [Int32]
+
+  /// What it would like where the topology says nothing; 0 = no wish.
+  package struct Wants: Equatable, Sendable {
+    package var records: UInt32
+    package var bytes: UInt32
+    package var lingerMilliseconds: UInt32
+    package var maxInflight: UInt32
+    package var ackDeadlineMilliseconds: UInt32
+  }
+  package let wants: Wants
+  package let isExclusive: Bool
+  package let needsOwnProcess: Bool
+
+  let table: slu_subscriber
+  let original: UnsafePointer<slu_subscriber>
+
+  init(_ kind: KindDescription, of module: ModuleDescription, image: ModuleImage, path: String, loadedPath: String) {
+    self.kind = kind.kind
+    summary = kind.summary
+    schemaJSON = kind.schemaJSON
+    outputs = kind.outputs
+    moduleName = module.name
+    version = module.version
+    vendor = module.vendor
+    runtime = module.runtime
+    abi = "\(image.major.number).\(module.abiMinor)"
+    self.path = path
+    self.loadedPath = loadedPath
+    changedSignals = image.changedSignals
+    table = kind.table
+    original = kind.original
+    wants = Wants(
+      records: table.want_records, bytes: table.want_bytes, lingerMilliseconds: table.want_linger_ms,
+      maxInflight: table.max_inflight, ackDeadlineMilliseconds: table.ack_deadline_ms)
+    isExclusive = table.flags & UInt32(SLU_F_EXCLUSIVE) != 0
+    needsOwnProcess = table.flags & UInt32(SLU_F_PROCESS_ONLY) != 0
+  }
+}
+
+// MARK: Validation
+
+/// One thing that a plugin says about its config.
+package struct PluginFinding: Equatable, Sendable {
+  package enum Severity: String, Sendable { case error, warning }
+  package var severity: Severity
+  /// JSON Pointer into the config; "" is all of it.
+  package var pointer: String
+  package var text: String
+
+  package init(_ severity: Severity, pointer: String, text: String) {
+    self.severity = severity
+    self.pointer = pointer
+    self.text = text
+  }
+}
+
+extension LoadedPlugin {
+  /// Lets the plugin check what its schema can't say. `configJSON` has passed the schema, with defaults applied.
+  package func validate(configJSON: String) -> [PluginFinding] {
+    guard let validate = table.validate else { return [] }
+    let collector = FindingCollector()
+    let rc = configJSON.withBytes { config in
+      withExtendedLifetime(collector) {
+        validate(original, config, collectFinding, Unmanaged.passUnretained(collector).toOpaque())
+      }
+    }
+    let told = collector.findings.contains { $0.severity == .error }
+    switch ReturnCode(rc) {
+    case .ok: return collector.findings
+    case .config where told: return collector.findings
+    case .config:
+      return collector.findings + [
+        PluginFinding(.error, pointer: "", text: "plugin \(kind) refuses this config without saying why")
+      ]
+    case let code:
+      return collector.findings + [
+        PluginFinding(.error, pointer: "", text: "plugin \(kind) could not check this config (\(code.name))")
+      ]
+    }
+  }
+}
+
+private final class FindingCollector {
+  var findings: [PluginFinding] = []
+}
+
+/// The `slu_diagnose` that every `validate` gets. It runs on the thread that called `validate`, inside that call.
+private func collectFinding(_ context: UnsafeMutableRawPointer?, severity: UInt32, pointer: slu_bytes, text: slu_bytes)
+{
+  guard let context else { return }
+  let collector = Unmanaged<FindingCollector>.fromOpaque(context).takeUnretainedValue()
+  guard collector.findings.count < Limits.maxPluginFindings else { return }
+  collector.findings.append(
+    PluginFinding(
+      severity == UInt32(SLU_DIAGNOSE_WARNING) ? .warning : .error,
+      pointer: pointer.text(limit: Limits.maxPluginTextBytes),
+      text: text.text(limit: Limits.maxPluginTextBytes)))
+}

@@ -1,0 +1,168 @@
+// Finds plugins, and loads each file once.
+//
+// A plugin is named by its kind, found as libsluice-<kind>.so in the first of these directories that has it:
+//   1. the topology's daemon.plugins, in order
+//   2. the directory of the executable (where `swift build` leaves them)
+//   3. ../lib/sluice/plugins from there (where an installation has them)
+// or by the path of a .so, which is anything with a slash or the ending .so.
+//
+// A file that was replaced (another inode, size or time) is another module: it is loaded beside the old one.
+
+import CSluice
+import Glibc
+import SluiceCore
+import SluiceTopology
+import Synchronization
+
+/// One line of `sluice plugin list`.
+package struct PluginListing: Sendable {
+  package var kind: String
+  package var path: String
+  package var plugin: Result<LoadedPlugin, PluginLoadError>
+}
+
+package final class PluginLibrary: PluginSchemaProvider {
+  private let searchPaths: [String]
+  private let stateDirectory: String?
+  private let scanner: any PluginScanner
+  private let loaded = Mutex<[FileIdentity: [LoadedPlugin]]>([:])
+
+  /// `stateDirectory`: where private copies go, below `daemon.data`; nil puts them into a temporary directory that is
+  /// gone again when the module is mapped, for commands that only look.
+  package init(
+    searchPaths: [String] = PluginLibrary.builtInSearchPaths, stateDirectory: String?,
+    scanner: any PluginScanner = InProcessScanner()
+  ) {
+    self.searchPaths = searchPaths
+    self.stateDirectory = stateDirectory
+    self.scanner = scanner
+  }
+
+  /// Beside the executable, and where an installation has its plugins.
+  package static let builtInSearchPaths: [String] = {
+    guard let resolved = realpath("/proc/self/exe", nil) else { return [] }
+    defer { free(resolved) }
+    let beside = Paths.split(String(cString: resolved)).directory
+    return [beside, Paths.split(beside).directory + "/lib/sluice/plugins"]
+  }()
+
+  // MARK: Finding
+
+  /// Whether `plugin` is a path rather than a kind.
+  package static func isPath(_ plugin: String) -> Bool { plugin.contains("/") || plugin.hasSuffix(".so") }
+
+  /// The plugin's file. Says where it looked, and what kinds there are, when there is none.
+  package func find(_ kindOrPath: String, pluginDirectories: [String] = []) throws(PluginLoadError) -> String {
+    guard !PluginLibrary.isPath(kindOrPath) else { return kindOrPath }
+    let directories = pluginDirectories + searchPaths
+    for directory in directories {
+      let path = "\(directory)/\(PluginLibrary.fileName(kindOrPath))"
+      if Paths.exists(path) { return path }
+    }
+    throw PluginLoadError(
+      .notFound, "there is no plugin of kind '\(kindOrPath)'",
+      remedy: "looked for \(PluginLibrary.fileName(kindOrPath)) in \(directories.joined(separator: ", "))")
+  }
+
+  /// The kinds that files in the search path claim to have, in the order of the search; the first of a name counts.
+  package func kinds(pluginDirectories: [String] = []) -> [(kind: String, path: String)] {
+    var found: [(kind: String, path: String)] = []
+    for directory in pluginDirectories + searchPaths {
+      for name in Paths.entries(of: directory) {
+        guard let kind = PluginLibrary.kind(ofFile: name), !found.contains(where: { $0.kind == kind }) else { continue }
+        found.append((kind, "\(directory)/\(name)"))
+      }
+    }
+    return found
+  }
+
+  /// Every kind in the search path, loaded, or why it can't be.
+  package func list(pluginDirectories: [String] = []) -> [PluginListing] {
+    kinds(pluginDirectories: pluginDirectories).map { kind, path in
+      PluginListing(kind: kind, path: path, plugin: Result { () throws(PluginLoadError) in try load(path) })
+    }
+  }
+
+  private static func fileName(_ kind: String) -> String { "libsluice-\(kind).so" }
+
+  private static func kind(ofFile name: String) -> String? {
+    guard name.hasPrefix("libsluice-"), name.hasSuffix(".so") else { return nil }
+    let kind = name.dropFirst("libsluice-".count).dropLast(".so".count)
+    return ModuleReader.isName(String(kind), also: "-") ? String(kind) : nil
+  }
+
+  // MARK: Loading
+
+  package func describe(
+    plugin kindOrPath: String, pluginDirectories: [String]
+  ) throws(PluginLookupError) -> PluginSchema {
+    do {
+      let plugin = try load(kindOrPath, pluginDirectories: pluginDirectories)
+      return PluginSchema(kind: plugin.kind, schemaJSON: plugin.schemaJSON)
+    } catch {
+      let nearest =
+        error.code == .notFound && !PluginLibrary.isPath(kindOrPath)
+        ? nearestName(to: kindOrPath, in: kinds(pluginDirectories: pluginDirectories).map(\.kind)) : nil
+      throw PluginLookupError(message: error.message, remedy: error.remedy, suggestion: nearest)
+    }
+  }
+
+  /// Loads the plugin, or returns what was loaded from the same file before.
+  package func load(_ kindOrPath: String, pluginDirectories: [String] = []) throws(PluginLoadError) -> LoadedPlugin {
+    let wanted = PluginLibrary.isPath(kindOrPath) ? nil : kindOrPath
+    let file = try TrustedFile(opening: find(kindOrPath, pluginDirectories: pluginDirectories))
+    let name = Paths.split(file.path).name
+    // Under the lock: a module is loaded by one thread, once.
+    let outcome = loaded.withLock { cache -> Result<[LoadedPlugin], PluginLoadError> in
+      if let known = cache[file.identity] { return .success(known) }
+      do throws(PluginLoadError) {
+        let kinds = try map(file)
+        cache[file.identity] = kinds
+        return .success(kinds)
+      } catch {
+        return .failure(error)
+      }
+    }
+    let kinds = try outcome.get()
+    if let plugin = kinds.first(where: { $0.kind == wanted ?? PluginLibrary.kind(ofFile: name) }) { return plugin }
+    if wanted == nil, kinds.count == 1 { return kinds[0] }
+    let carried = kinds.map(\.kind).joined(separator: ", ")
+    throw PluginLoadError(
+      .wrongKind, "\(file.path) carries \(carried), not \(wanted ?? "one kind that its name tells")",
+      remedy: "name the file libsluice-<kind>.so after the kind in slu_subscriber.kind")
+  }
+
+  private func map(_ file: borrowing TrustedFile) throws(PluginLoadError) -> [LoadedPlugin] {
+    let name = file.path
+    let temporary = stateDirectory == nil ? try PluginLibrary.makeTemporaryDirectory() : nil
+    defer { if let temporary { Paths.remove(temporary) } }
+    let copy = try PrivateCopy(modules: temporary ?? "\(stateDirectory ?? "")/modules").make(of: file)
+    try scanner.scan(copy, calling: name)
+    let image = try ModuleImage(loading: copy, calling: name)
+    let module = try ModuleReader(path: name, hostMinor: image.major.minor).read(image.module)
+    return module.kinds.map { LoadedPlugin($0, of: module, image: image, path: name, loadedPath: copy) }
+  }
+
+  private static func makeTemporaryDirectory() throws(PluginLoadError) -> String {
+    let base = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
+    var template = Array("\(base)/sluice-modules-XXXXXX".utf8CString)
+    guard mkdtemp(&template) != nil else {
+      throw PluginLoadError(
+        .unreadable, "no directory can be made in \(base): \(String(cString: strerror(errno)))",
+        remedy: "set TMPDIR to a directory that can be written to")
+    }
+    return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+}
+
+/// Looks at a module before it is mapped into the daemon, where a crash would be the daemon's own.
+package protocol PluginScanner: Sendable {
+  /// Throws if the module must not be loaded. `path`: the private copy; `name`: how messages call it.
+  func scan(_ path: String, calling name: String) throws(PluginLoadError)
+}
+
+/// Leaves the looking to the load itself.
+package struct InProcessScanner: PluginScanner {
+  package init() {}
+  package func scan(_ path: String, calling name: String) throws(PluginLoadError) {}
+}
