@@ -113,6 +113,35 @@ package enum HTTPRefusal: UInt8, Sendable, CaseIterable, Error {
     }
   }
 
+  /// The name that stands in an answer; clients may depend on it.
+  package var code: StaticString {
+    switch self {
+    case .badRequestLine: "bad_request_line"
+    case .badTarget: "bad_target"
+    case .badVersion: "bad_version"
+    case .unsupportedVersion: "unsupported_version"
+    case .requestLineTooLong: "request_line_too_long"
+    case .bareLineFeed: "bare_line_feed"
+    case .badHeaderName: "bad_header_name"
+    case .badHeaderValue: "bad_header_value"
+    case .foldedHeader: "folded_header"
+    case .duplicateHeader: "duplicate_header"
+    case .headersTooLarge: "headers_too_large"
+    case .tooManyHeaders: "too_many_headers"
+    case .missingHost: "missing_host"
+    case .badHost: "bad_host"
+    case .badContentLength: "bad_content_length"
+    case .badTransferEncoding: "bad_transfer_encoding"
+    case .lengthAndTransferEncoding: "length_and_transfer_encoding"
+    case .unknownExpectation: "unknown_expectation"
+    case .bodyTooLarge: "body_too_large"
+    case .badChunk: "bad_chunk"
+    case .chunkOverhead: "chunk_overhead"
+    case .badTrailer: "bad_trailer"
+    case .trailersTooLarge: "trailers_too_large"
+    }
+  }
+
   package var reason: StaticString {
     switch self {
     case .badRequestLine: "the request line is not METHOD SP target SP version"
