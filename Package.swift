@@ -64,7 +64,10 @@ let package = Package(
     .testTarget(name: "SluiceCoreTests", dependencies: ["SluiceCore"], swiftSettings: strict),
     .testTarget(name: "SluiceTopologyTests", dependencies: ["SluiceTopology"], swiftSettings: strict),
     .testTarget(name: "SluiceJournalTests", dependencies: ["SluiceJournal"], swiftSettings: strict),
-    .testTarget(name: "SluiceIngestTests", dependencies: ["SluiceIngest"], swiftSettings: strict),
+    .testTarget(
+      name: "SluiceIngestTests",
+      dependencies: ["SluiceIngest", "SluiceCore", log, .product(name: "NIOEmbedded", package: "swift-nio")] + nio,
+      swiftSettings: strict),
     .testTarget(name: "SluiceHostTests", dependencies: ["SluiceHost"], swiftSettings: strict),
     .target(
       name: "PluginTestSupport", dependencies: ["CSluice"], path: "Tests/PluginTestSupport", swiftSettings: strict),

@@ -53,6 +53,21 @@ package enum Limits {
   package static let maxJSONDepth = 128
   /// Requests of one connection that may wait for their answers before it is read no further.
   package static let maxPipelinedRequests = 1024
+  package static let maxTrailerBytes = 4 << 10
+  /// From a request's first byte to the end of its head, then to the end of its body.
+  package static let httpHeaderSeconds = 10
+  package static let httpBodySeconds = 60
+  /// A connection without a request, or whose peer takes no answers, is closed after this long.
+  package static let httpIdleSeconds = 120
+  /// How long what a refused client still sends is read and dropped, so that it gets to see the answer.
+  package static let httpLingerSeconds = 2
+  /// What a client that is told to come back later is told to wait.
+  package static let retryAfterSeconds = 1
+  package static let listenBacklog = 4096
+  /// Copies of the `202` that stand ready behind each other for one write.
+  package static let preparedAnswers = 64
+  /// Requests that may wait for the journal on one loop before its queue has to grow.
+  package static let preparedWaiters = 4096
 
   package static let defaultMaxBodyBytes = 4 << 20
   package static let maxMaxBodyBytes = 64 << 20
