@@ -144,4 +144,11 @@ package enum Limits {
   package static let maxEventLoops = 256
   package static let maxCommitLingerNanoseconds: Int64 = 1_000_000_000
   package static let maxDiagnostics = 100
+
+  // MARK: Daemon
+
+  /// How long a stopping daemon waits for answers and deliveries that are under way.
+  package static let drainNanoseconds: Int64 = 10_000_000_000
+  /// How often it looks whether a subscriber still gets nearer to the end.
+  package static let drainPollNanoseconds: Int64 = 200_000_000
 }

@@ -17,7 +17,7 @@ struct LoadedTopology {
 
   /// Reads and checks `path`, or the built-in topology when it is nil.
   static func load(path: String?, environment: [String: String]) throws(Failure) -> LoadedTopology {
-    let plugins = PluginLibrary(searchPaths: PluginSearchPath.builtIn)
+    let plugins = PluginLibrary(stateDirectory: nil)
     let result: TopologyResult
     if let path {
       guard access(path, R_OK) == 0 else {
@@ -26,7 +26,7 @@ struct LoadedTopology {
       result = TopologyLoader.load(path: path, environment: environment, plugins: plugins)
     } else {
       result = TopologyLoader.load(
-        text: BuiltinTopology.yaml(environment: environment), name: "built-in", environment: environment,
+        text: BuiltinTopology.yaml(environment: environment), name: BuiltinTopology.name, environment: environment,
         plugins: plugins)
     }
     switch result {
@@ -48,7 +48,7 @@ struct LoadedTopology {
       let plugin = try plugins.load(settings.plugin, pluginDirectories: topology.daemon.plugins)
       return plugin.validate(configJSON: settings.configJSON).map { finding in
         topology.diagnostic(
-          at: settings.position(ofPointer: finding.pointer), finding.isError ? .error : .warning, finding.text)
+          at: settings.position(ofPointer: finding.pointer), finding.severity == .error ? .error : .warning, finding.text)
       }
     } catch {
       return [topology.diagnostic(at: settings.position.value, .error, "\(error)")]

@@ -5,7 +5,7 @@ import SluiceCore
 import SluiceTopology
 
 /// `sluice run`: the daemon, in the foreground.
-struct Run: ParsableCommand {
+struct Run: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Run the daemon in the foreground.",
     discussion: """
@@ -23,7 +23,7 @@ struct Run: ParsableCommand {
   @Option(name: [.short, .customLong("config")], help: "The topology file.", completion: .file(extensions: ["yaml", "yml"]))
   var config: String?
 
-  func run() throws {
+  func run() async throws {
     let loaded: LoadedTopology
     do throws(LoadedTopology.Failure) {
       loaded = try LoadedTopology.load(path: config, environment: Environment.current)
@@ -40,18 +40,19 @@ struct Run: ParsableCommand {
     LoadedTopology.report(loaded.warnings, to: stderr)
     let logger = try logger(for: loaded.topology.daemon)
     ResourceLimits.raise(logger)
+    let signals = Signals.stream()
     let daemon = Daemon(loaded, logger: logger)
     do throws(DaemonError) {
-      try daemon.start()
+      try await daemon.start()
     } catch {
       logger.critical("\(error.message)")
-      daemon.abandon()
       throw error.status
     }
-    let listener = Signals.listen { daemon.handle(signal: $0) }
-    let status = daemon.waitUntilStopped()
-    _ = listener  // Ends with the process: sigwait has no deadline.
-    throw ExitCode(status)
+    for await signal in signals {
+      guard signal == SIGHUP else { break }
+      logger.warning("this version can't reload; restart it to change the topology")
+    }
+    if await !daemon.stop() { throw ExitStatus.software }
   }
 
   private func logger(for settings: DaemonSettings) throws -> Logger {

@@ -18,14 +18,23 @@ enum Signals {
     signal(SIGPIPE, SIG_IGN)
   }
 
-  /// Calls `handler` on a thread of its own for each signal that comes.
-  static func listen(_ handler: @escaping @Sendable (Int32) -> Void) -> OSThread {
-    OSThread(name: "signals") {
+  /// The handled signals as they come, from a thread of its own. A second request to stop ends the process at once,
+  /// with the status that a shell gives to a process that the signal killed.
+  static func stream() -> AsyncStream<Int32> {
+    let (stream, continuation) = AsyncStream.makeStream(of: Int32.self)
+    _ = OSThread(name: "signals") {
       var set = handled
+      var isStopping = false
       while true {
         var number: Int32 = 0
-        if sigwait(&set, &number) == 0 { handler(number) }
+        guard sigwait(&set, &number) == 0 else { continue }
+        if number != SIGHUP {
+          if isStopping { _exit(128 + number) }
+          isStopping = true
+        }
+        continuation.yield(number)
       }
     }
+    return stream
   }
 }

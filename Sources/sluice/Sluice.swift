@@ -3,14 +3,14 @@ import ArgumentParser
 /// The entry. Signals are blocked before anything else, so that an early SIGHUP can't end a daemon that is starting.
 @main
 enum Main {
-  static func main() {
+  static func main() async {
     if CommandLine.arguments.dropFirst().first == Run._commandName { Signals.block() }
-    Sluice.main()
+    await Sluice.main()
   }
 }
 
 /// The command line. Each verb is a type of its own; what they share of the daemon is in `Daemon`.
-struct Sluice: ParsableCommand {
+struct Sluice: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "sluice",
     abstract: "Takes records in, makes them durable before it acknowledges them, and hands them to subscribers.",
