@@ -34,7 +34,9 @@ struct Includes {
     let start = SourcePosition(file: file, line: 1, column: 1)
     let before = sink.hasErrors
     guard var root = YAMLReader.read(bytes, file: file, sink: sink) else {
-      if isMain && sink.hasErrors == before { sink.error(at: start, "the file is empty", expected: "sluice: 1 and more") }
+      if isMain && sink.hasErrors == before {
+        sink.error(at: start, "the file is empty", expected: "sluice: 1 and more")
+      }
       return nil
     }
     if root.isNull && !isMain { return nil }
@@ -97,7 +99,8 @@ struct Includes {
           expected: "a file or a glob such as conf.d/*.yaml, or a list of them")
         continue
       }
-      for path in find(FileReading.resolve(pattern, from: file), isGlob: pattern.contains { "*?[".contains($0) }, item) {
+      for path in find(FileReading.resolve(pattern, from: file), isGlob: pattern.contains { "*?[".contains($0) }, item)
+      {
         add(path, item)
       }
     }
@@ -131,7 +134,7 @@ struct Includes {
     seen[canonical] = (path, true)
     defer { seen[canonical] = (path, false) }
     do {
-      let bytes = try FileReading.bytes(of: path, limit: Limits.maxTopologyBytes + 1, regularOnly: true)
+      let bytes = try FileReading.bytes(of: path, limit: Limits.maxTopologyBytes, regularOnly: true)
       _ = read(bytes, file: path, isMain: false)
     } catch {
       sink.error(at: item.position, "the file \(quoted(path)) can't be read: \(error.message)")

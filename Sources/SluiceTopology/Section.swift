@@ -51,6 +51,8 @@ struct Section {
     return pairs.first { $0.key == key }?.value
   }
 
+  func keyPosition(_ key: String) -> SourcePosition? { pairs.first { $0.key == key }?.keyPosition }
+
   func required(_ key: String, _ expected: String) -> YAMLNode? {
     if let found = self[key] { return found }
     sink.error(at: position, "\(path) has no '\(key)'", expected: "\(key): \(expected)")
