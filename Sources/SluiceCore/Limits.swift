@@ -133,10 +133,28 @@ package enum Limits {
   package static let maxIncludes = 256
   package static let maxSecretFileBytes = 64 << 10
   package static let maxNameCharacters = 63
-  package static let maxPatternStates = 4096
+  package static let maxPatternStates = 1024
+  package static let maxPatternDepth = 64
+  package static let maxPatternTextBytes = 64 << 10
+  /// Schemas applied while one config is checked, and how deep they may lead into each other.
   package static let maxSchemaSteps = 1_000_000
+  package static let maxSchemaDepth = 256
+  package static let maxSchemaHeight = 32
   package static let defaultRetainBytes = 10 << 30
   package static let defaultBlockTimeoutNanoseconds: Int64 = 5_000_000_000
+  /// Entries of one collection: streams, sources or subscribers.
+  package static let maxTopologyEntries = 1024
+  package static let minMaxRecordBytes = 1 << 10
+  package static let blockTimeoutNanoseconds: ClosedRange<Int64> = 1_000_000...3_600_000_000_000
+  package static let sourceTimeoutNanoseconds: ClosedRange<Int64> = 100_000_000...86_400_000_000_000
+  package static let batchWaitNanoseconds: ClosedRange<Int64> = 0...3_600_000_000_000
+  package static let retryNanoseconds: ClosedRange<Int64> = 1_000_000...86_400_000_000_000
+  package static let ackDeadlineNanoseconds: ClosedRange<Int64> = 1_000_000...86_400_000_000_000
+  package static let maxRetryAttempts = 1 << 20
+  package static let minIsolatedMemoryBytes = 16 << 20
+  /// The built-in stream `dead`.
+  package static let deadRetainBytes = 1 << 30
+  package static let deadSegmentBytes = 16 << 20
   package static let maxRingBytes = 16 << 30
   package static let maxSegmentBytes = 1 << 30
   package static let maxBatchRecords = 1 << 20

@@ -9,6 +9,8 @@ final class DiagnosticSink {
 
   func add(_ diagnostic: Diagnostic) {
     if diagnostic.severity == .error { hasErrors = true }
+    // What stands under an anchor is seen once per alias, and found wrong once.
+    if found.contains(diagnostic) { return }
     if found.count < Limits.maxDiagnostics { found.append(diagnostic) } else { suppressed += 1 }
   }
 
