@@ -15,6 +15,14 @@ package final class FakeHost: Sendable {
     package var verdict: UInt32
     package var code: UInt32
     package var reason: String
+
+    package init(first: UInt64, count: UInt32, verdict: UInt32, code: UInt32 = 0, reason: String = "") {
+      self.first = first
+      self.count = count
+      self.verdict = verdict
+      self.code = code
+      self.reason = reason
+    }
   }
 
   package struct Record: Sendable {

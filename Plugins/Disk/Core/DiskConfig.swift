@@ -52,7 +52,8 @@ package struct DiskConfig: Equatable, Sendable {
     format = try config.choice("format", default: .ndjson)
     rotateBytes = Int(
       try config.integer(
-        "rotate_bytes", in: Int64(DiskConfig.minRotateBytes)...Int64.max, default: Int64(DiskConfig.defaultRotateBytes)))
+        "rotate_bytes", in: Int64(DiskConfig.minRotateBytes)...Int64.max, default: Int64(DiskConfig.defaultRotateBytes))
+    )
     filePrefix = try config.string("file_prefix", default: "records")
     let allowed = filePrefix.utf8.allSatisfy { byte in
       switch byte {

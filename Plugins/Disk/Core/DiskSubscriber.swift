@@ -52,7 +52,8 @@ package final class DiskSubscriber: Subscriber {
     let file = try ActiveFile(directory: config.path, prefix: config.filePrefix, ending: config.format.rawValue)
     if file.tornBytes > 0 {
       host.log(
-        .warning, "cut off a last line that a crash had left unfinished; its record was not acknowledged and comes again",
+        .warning,
+        "cut off a last line that a crash had left unfinished; its record was not acknowledged and comes again",
         ["file": file.path, "bytes": "\(file.tornBytes)"])
     }
     self.file = file
