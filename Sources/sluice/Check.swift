@@ -20,15 +20,15 @@ struct Check: ParsableCommand {
   func run() throws {
     do throws(LoadedTopology.Failure) {
       let loaded = try LoadedTopology.load(path: file, environment: Environment.current)
-      LoadedTopology.report(loaded.warnings, to: stderr)
+      LoadedTopology.report(loaded.warnings)
       let topology = loaded.topology
       print(
         "\(file): ok (\(topology.sources.count) sources, \(topology.streams.count) streams, "
           + "\(topology.subscribers.count) subscribers)")
     } catch {
       switch error {
-      case .unreadable(let why): fputs("\(why)\n", stderr)
-      case .mistakes(let diagnostics): LoadedTopology.report(diagnostics, to: stderr)
+      case .unreadable(let why): StandardError.print("\(why)")
+      case .mistakes(let diagnostics): LoadedTopology.report(diagnostics)
       }
       throw ExitCode(1)
     }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import Logging
+import NIOCore
 import NIOPosix
 import SluiceCore
 import SluiceHost

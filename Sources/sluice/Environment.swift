@@ -4,13 +4,13 @@ import Glibc
 enum Environment {
   static var current: [String: String] {
     var variables: [String: String] = [:]
-    var entry = environ
-    while let text = entry?.pointee {
+    var entry: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?> = environ
+    while let text = entry.pointee {
       let line = String(cString: text)
       if let equals = line.firstIndex(of: "=") {
         variables[String(line[..<equals])] = String(line[line.index(after: equals)...])
       }
-      entry = entry?.advanced(by: 1)
+      entry += 1
     }
     return variables
   }

@@ -2,7 +2,7 @@ import SluiceTopology
 
 /// `["kind": .string("disk")]` as an object that keeps its order, for what the commands print.
 extension JSONValue: ExpressibleByDictionaryLiteral {
-  init(dictionaryLiteral members: (String, JSONValue)...) {
+  package init(dictionaryLiteral members: (String, JSONValue)...) {
     self = .object(members.map { Member($0.0, $0.1) })
   }
 }

@@ -56,10 +56,9 @@ struct LoadedTopology {
   }
 
   /// Prints what is wrong as a compiler would, and counts it.
-  static func report(_ diagnostics: [Diagnostic], to stream: UnsafeMutablePointer<FILE>?) {
-    let colour = isatty(STDERR_FILENO) == 1
-    for diagnostic in diagnostics { fputs(diagnostic.rendered(colour: colour) + "\n", stream) }
+  static func report(_ diagnostics: [Diagnostic]) {
+    for diagnostic in diagnostics { StandardError.print(diagnostic.rendered(colour: StandardError.isTerminal)) }
     let errors = diagnostics.filter { $0.severity == .error }.count
-    if errors > 0 { fputs("\(errors) \(errors == 1 ? "error" : "errors")\n", stream) }
+    if errors > 0 { StandardError.print("\(errors) \(errors == 1 ? "error" : "errors")") }
   }
 }

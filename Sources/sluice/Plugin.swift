@@ -92,12 +92,12 @@ struct PluginDescribe: ParsableCommand {
     do {
       found = try library.load(plugin, pluginDirectories: options.folders)
     } catch {
-      fputs("\(error.message)\n", stderr)
-      if !error.remedy.isEmpty { fputs("  \(error.remedy)\n", stderr) }
+      StandardError.print("\(error.message)")
+      if !error.remedy.isEmpty { StandardError.print("  \(error.remedy)") }
       if error.code == .notFound {
         let kinds = library.kinds(pluginDirectories: options.folders).map(\.kind)
-        if let near = nearestName(to: plugin, in: kinds) { fputs("  did you mean '\(near)'?\n", stderr) }
-        fputs("  there are: \(kinds.joined(separator: ", "))\n", stderr)
+        if let near = nearestName(to: plugin, in: kinds) { StandardError.print("  did you mean '\(near)'?") }
+        StandardError.print("  there are: \(kinds.joined(separator: ", "))")
       }
       throw ExitStatus.unavailable
     }

@@ -30,14 +30,14 @@ struct Run: AsyncParsableCommand {
     } catch {
       switch error {
       case .unreadable(let why):
-        fputs("\(why)\n", stderr)
+        StandardError.print("\(why)")
         throw ExitStatus.noInput
       case .mistakes(let diagnostics):
-        LoadedTopology.report(diagnostics, to: stderr)
+        LoadedTopology.report(diagnostics)
         throw ExitStatus.configuration
       }
     }
-    LoadedTopology.report(loaded.warnings, to: stderr)
+    LoadedTopology.report(loaded.warnings)
     let logger = try logger(for: loaded.topology.daemon)
     ResourceLimits.raise(logger)
     let signals = Signals.stream()
@@ -62,7 +62,7 @@ struct Run: AsyncParsableCommand {
     case .stderr: output = LogOutput(standard: STDERR_FILENO)
     case .file(let path):
       guard let file = LogOutput(file: path) else {
-        fputs("cannot open the log file \(path): \(String(cString: strerror(errno)))\n", stderr)
+        StandardError.print("cannot open the log file \(path): \(String(cString: strerror(errno)))")
         throw ExitStatus.cannotCreate
       }
       output = file

@@ -24,7 +24,7 @@ struct Sluice: AsyncParsableCommand {
         sluice run -c sluice.yaml
       """,
     version: "sluice \(Version.text)",
-    subcommands: [Run.self, Check.self, Stream.self, Plugin.self])
+    subcommands: [Run.self, Check.self, Plugin.self])
 }
 
 /// What this build calls itself.

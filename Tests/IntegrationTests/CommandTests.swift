@@ -21,7 +21,7 @@ import Testing
       """)
     let failed = ChildProcess.run(Products.sluice, ["check", bad])
     #expect(failed.status == 1)
-    for place in ["bad.yaml:3:13", "bad.yaml:5:55", "bad.yaml:7:82"] {
+    for place in ["bad.yaml:3:13", "bad.yaml:5:53", "bad.yaml:7:80"] {
       #expect(failed.text.contains(place), "\(place) is not in:\n\(failed.text)")
     }
     #expect(failed.text.contains("durability") && failed.text.contains("'events'") && failed.text.contains("ndjson"))
