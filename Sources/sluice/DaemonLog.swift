@@ -39,14 +39,17 @@ struct DaemonLogHandler: LogHandler {
     case .json:
       line = "{\"time\":\"\(time)\",\"level\":\"\(event.level.rawValue)\",\"message\":"
       line += JSONValue.string(event.message.description).canonicalText
-      for (key, value) in fields { line += ",\(JSONValue.string(key).canonicalText):\(JSONValue.string("\(value)").canonicalText)" }
+      for (key, value) in fields {
+        line += ",\(JSONValue.string(key).canonicalText):\(JSONValue.string("\(value)").canonicalText)"
+      }
       line += "}"
     }
     output.write(line + "\n")
   }
 
   private static func quoted(_ text: String) -> String {
-    text.isEmpty || text.utf8.contains { $0 <= 0x20 || $0 == 0x22 || $0 == 0x3d } ? JSONValue.string(text).canonicalText : text
+    text.isEmpty || text.utf8.contains { $0 <= 0x20 || $0 == 0x22 || $0 == 0x3d }
+      ? JSONValue.string(text).canonicalText : text
   }
 }
 

@@ -35,7 +35,9 @@ final class DaemonView: ControlEndpoints {
     let parts = parts.withLock { $0 }
     var problems: [String] = parts.isStopping ? ["stopping"] : []
     for stream in parts.streams {
-      if let reason = stream.status.fullReason { problems.append("stream \(stream.streamName) is full (\(reason.rawValue))") }
+      if let reason = stream.status.fullReason {
+        problems.append("stream \(stream.streamName) is full (\(reason.rawValue))")
+      }
     }
     for subscriber in parts.subscribers {
       if let why = subscriber.status.whyNotReady { problems.append("subscriber \(subscriber.name): \(why)") }

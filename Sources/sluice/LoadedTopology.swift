@@ -48,7 +48,8 @@ struct LoadedTopology {
       let plugin = try plugins.load(settings.plugin, pluginDirectories: topology.daemon.plugins)
       return plugin.validate(configJSON: settings.configJSON).map { finding in
         topology.diagnostic(
-          at: settings.position(ofPointer: finding.pointer), finding.severity == .error ? .error : .warning, finding.text)
+          at: settings.position(ofPointer: finding.pointer), finding.severity == .error ? .error : .warning,
+          finding.text)
       }
     } catch {
       return [topology.diagnostic(at: settings.position.value, .error, "\(error)")]

@@ -139,7 +139,9 @@ struct PluginDescribe: ParsableCommand {
       var about: [String] = []
       if let type = property["type"]?.string { about.append(type) }
       if let format = property["format"]?.string { about.append(format) }
-      if let choices = property["enum"]?.array { about.append("one of " + choices.map(\.canonicalText).joined(separator: ", ")) }
+      if let choices = property["enum"]?.array {
+        about.append("one of " + choices.map(\.canonicalText).joined(separator: ", "))
+      }
       if required.contains(name) { about.append("required") }
       if let value = property["default"] { about.append("default \(value.canonicalText)") }
       print("    \(name): \(about.joined(separator: ", "))")

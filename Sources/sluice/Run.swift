@@ -20,7 +20,8 @@ struct Run: AsyncParsableCommand {
       Exit status: 0 stopped, 66 no such file, 74 the disk failed, 78 the topology is wrong, 69 it could not start.
       """)
 
-  @Option(name: [.short, .customLong("config")], help: "The topology file.", completion: .file(extensions: ["yaml", "yml"]))
+  @Option(
+    name: [.short, .customLong("config")], help: "The topology file.", completion: .file(extensions: ["yaml", "yml"]))
   var config: String?
 
   func run() async throws {

@@ -15,7 +15,9 @@ final class TemporaryFolder: Sendable {
 
   func write(_ name: String, _ text: String) -> String {
     let file = path + "/" + name
-    FileManager.default.createFile(atPath: file, contents: Data(text.utf8))
+    guard FileManager.default.createFile(atPath: file, contents: Data(text.utf8)) else {
+      fatalError("cannot write \(file)")
+    }
     return file
   }
 }
@@ -51,14 +53,12 @@ final class ChildProcess: Sendable {
   var output: [String] { state.withLock { $0.lines } }
 
   init(_ executable: String, _ arguments: [String], environment: [String: String] = [:], directory: String? = nil) {
-    var ends: [Int32] = [0, 0]
-    guard pipe2(&ends, O_CLOEXEC) == 0 else { fatalError("pipe2: errno \(errno)") }
+    let ends = Self.spawning.withLock { _ in Self.pipe() }
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
-    posix_spawn_file_actions_adddup2(&actions, ends[1], 1)
-    posix_spawn_file_actions_adddup2(&actions, ends[1], 2)
+    posix_spawn_file_actions_adddup2(&actions, ends.write, 1)
+    posix_spawn_file_actions_adddup2(&actions, ends.write, 2)
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-    if let directory { posix_spawn_file_actions_addchdir_np(&actions, directory) }
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     var none = sigset_t()
@@ -69,21 +69,33 @@ final class ChildProcess: Sendable {
     for name in ["ADDR", "DATABASE_URL", "WORKER_COUNT", "BUFFER_SIZE"] { merged[name] = nil }
     merged["SWIFT_BACKTRACE"] = "enable=no"
     merged.merge(environment) { $1 }
-    var argv: [UnsafeMutablePointer<CChar>?] = ([executable] + arguments).map { strdup($0) } + [nil]
+    let changesDirectory = directory.map { ["/usr/bin/env", "-C", $0] } ?? []
+    let command = changesDirectory + [executable] + arguments
+    var argv: [UnsafeMutablePointer<CChar>?] = command.map { strdup($0) } + [nil]
     var envp: [UnsafeMutablePointer<CChar>?] = merged.map { strdup("\($0.key)=\($0.value)") } + [nil]
     defer {
       for pointer in argv + envp { free(pointer) }
       posix_spawn_file_actions_destroy(&actions)
       posix_spawnattr_destroy(&attributes)
-      close(ends[1])
+      close(ends.write)
     }
     var child = pid_t()
-    let rc = posix_spawn(&child, executable, &actions, &attributes, &argv, &envp)
+    let rc = Self.spawning.withLock { _ in posix_spawn(&child, command[0], &actions, &attributes, &argv, &envp) }
     guard rc == 0 else { fatalError("cannot run \(executable): errno \(rc)") }
     pid = child
     state = Mutex(State())
-    let end = ends[0]
+    let end = ends.read
     Thread.detachNewThread { self.collect(end) }
+  }
+
+  /// Held while a pipe is made and while a child is spawned, so that no child inherits another's pipe.
+  private static let spawning = Mutex<Void>(())
+
+  private static func pipe() -> (read: Int32, write: Int32) {
+    var ends: [Int32] = [0, 0]
+    guard Glibc.pipe(&ends) == 0 else { fatalError("pipe: errno \(errno)") }
+    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+    return (ends[0], ends[1])
   }
 
   deinit {
@@ -209,7 +221,7 @@ final class HTTPConnection {
   func send(_ text: String) -> Bool {
     var bytes = Array(text.utf8)[...]
     while !bytes.isEmpty {
-      let n = bytes.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL.rawValue)) }
+      let n = bytes.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
       if n < 0 && errno == EINTR { continue }
       guard n > 0 else { return false }
       bytes = bytes.dropFirst(n)
