@@ -58,6 +58,8 @@ package enum Limits {
   package static let maxExtentBytes = 1 << 20
   /// A ring keeps one extent for so many of its bytes, so that the bookkeeping is bounded.
   package static let ringBytesPerExtent = 4096
+  /// Extents that one batch from the ring may span.
+  package static let maxExtentsPerBatch = 256
   /// Bytes between two entries of a segment's sparse index, and the longest time without one.
   package static let indexIntervalBytes = 64 << 10
   package static let indexIntervalNanoseconds: Int64 = 1_000_000_000
@@ -73,6 +75,8 @@ package enum Limits {
   package static let lsnSkipAfterCrash: UInt64 = 1 << 32
   /// A cursor whose subscriber was not seen for this long no longer holds records back.
   package static let cursorExpiryNanoseconds: Int64 = 7 * 24 * 3600 * 1_000_000_000
+  /// How many older segments recovery looks through for names when the newest has none.
+  package static let maxDefinitionSegments = 8
   /// Headers of the newest segments that recovery checks; older ones are checked when they are read.
   package static let recoveryHeaderChecks = 64
 
