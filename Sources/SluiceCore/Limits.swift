@@ -44,6 +44,41 @@ package enum Limits {
   package static let diskReserveBytes = 64 << 20
   /// Buffers in which a subscriber that lags reads segment files.
   package static let coldReadBufferBytes = 2 << 20
+  /// Of those, how many are kept when nobody uses them.
+  package static let maxSpareReadBuffers = 4
+  /// A source's or producer's name inside the log.
+  package static let maxInternedNameBytes = 255
+  /// A group's body is never longer, so a reader can bound its buffer: one record and all definitions.
+  package static let maxGroupBodyBytes = 64 << 20
+  /// What a lane takes of a slab at a time, unless a record is larger.
+  package static let laneChunkBytes = 64 << 10
+  /// Ranges that a lane may hold between two submits.
+  package static let maxLaneRanges = 256
+  /// Adjacent submits are joined up to this.
+  package static let maxExtentBytes = 1 << 20
+  /// A ring keeps one extent for so many of its bytes, so that the bookkeeping is bounded.
+  package static let ringBytesPerExtent = 4096
+  /// Extents that one batch from the ring may span.
+  package static let maxExtentsPerBatch = 256
+  /// Bytes between two entries of a segment's sparse index, and the longest time without one.
+  package static let indexIntervalBytes = 64 << 10
+  package static let indexIntervalNanoseconds: Int64 = 1_000_000_000
+  /// Sparse indices are kept for this many segments; older ones are read by hopping from their start.
+  package static let maxIndexedSegments = 64
+  /// Streams that answer before they sync still sync this often.
+  package static let lazySyncNanoseconds: Int64 = 1_000_000_000
+  /// How often free space is looked at, and how often a full stream looks again.
+  package static let diskCheckNanoseconds: Int64 = 1_000_000_000
+  package static let fullRetryNanoseconds: Int64 = 100_000_000
+  /// A stream that hands records out before they are synced skips this many LSNs after a crash: none of those that
+  /// may have been handed out and then lost is ever given to another record.
+  package static let lsnSkipAfterCrash: UInt64 = 1 << 32
+  /// A cursor whose subscriber was not seen for this long no longer holds records back.
+  package static let cursorExpiryNanoseconds: Int64 = 7 * 24 * 3600 * 1_000_000_000
+  /// How many older segments recovery looks through for names when the newest has none.
+  package static let maxDefinitionSegments = 8
+  /// Headers of the newest segments that recovery checks; older ones are checked when they are read.
+  package static let recoveryHeaderChecks = 64
 
   // MARK: HTTP
 
