@@ -79,7 +79,7 @@ static int answer(struct connection *c) {
 /* Writes what is pending. -1: the connection is dead, 0: the socket is full, 1: all written. */
 static int flush(struct connection *c) {
   while (c->out_sent < c->out_length) {
-    ssize_t n = write(c->fd, c->out + c->out_sent, c->out_length - c->out_sent);
+    ssize_t n = send(c->fd, c->out + c->out_sent, c->out_length - c->out_sent, MSG_NOSIGNAL);
     if (n < 0) return errno == EAGAIN ? 0 : -1;
     c->out_sent += (size_t)n;
   }
@@ -89,23 +89,20 @@ static int flush(struct connection *c) {
 
 /* Reads, answers and writes until the socket has no more to say. False if the connection must end. */
 static int serve(struct connection *c) {
-  for (;;) {
+  /* A short read emptied the socket; what comes later is a new edge. */
+  for (int drained = 0;;) {
     int flushed = flush(c);
     if (flushed < 0) return 0;
     if (flushed == 0) return 1; /* edge-triggered: EPOLLOUT brings us back */
-    if (c->in_length > 0) {
-      if (!answer(c)) return 0;
-      if (c->out_length > 0) continue;
-    }
-    ssize_t n = read(c->fd, c->in + c->in_length, IN_BYTES - c->in_length);
+    if (!answer(c)) return 0;
+    if (c->out_length > 0) continue;
+    if (drained) return 1;
+    size_t room = IN_BYTES - c->in_length;
+    ssize_t n = read(c->fd, c->in + c->in_length, room);
     if (n == 0) return 0;
     if (n < 0) return errno == EAGAIN;
-    size_t room = IN_BYTES - c->in_length;
     c->in_length += (size_t)n;
-    if (!answer(c)) return 0;
-    if (flush(c) < 0) return 0;
-    /* A short read emptied the socket; what comes later is a new edge. */
-    if ((size_t)n < room && c->out_length == 0) return 1;
+    drained = (size_t)n < room;
   }
 }
 
