@@ -6,6 +6,7 @@
 
 import Glibc
 
+/// What libFuzzer calls for each input.
 @c(LLVMFuzzerTestOneInput)
 public func fuzzHTTP(_ start: UnsafeRawPointer?, _ count: Int) -> CInt {
   guard let start, count > 3 else { return 0 }

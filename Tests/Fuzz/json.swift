@@ -7,6 +7,7 @@
 
 import Glibc
 
+/// What libFuzzer calls for each input.
 @c(LLVMFuzzerTestOneInput)
 public func fuzzJSON(_ start: UnsafeRawPointer?, _ count: Int) -> CInt {
   guard let start, count > 1 else { return 0 }

@@ -44,6 +44,8 @@ final class FakeStream: IngestStream, @unchecked Sendable {
   var records: [Record] { state.withLock { $0.records } }
   var submits: Int { state.withLock { $0.submits } }
 
+  func forgetRecords() { state.withLock { $0.records = [] } }
+
   func setFull(_ reason: FullReason?) { state.withLock { $0.full = reason } }
 
   /// Makes everything that was submitted durable and wakes who asked, as the commit thread does.

@@ -86,10 +86,12 @@ struct TestResponse: Equatable {
         headers[line[..<colon.lowerBound].lowercased()] = String(line[colon.upperBound...])
       }
       rest = rest[end.upperBound...]
-      let length = status == 100 ? 0 : try #require(headers["content-length"].flatMap { Int($0) })
-      let body = try #require(String(rest.utf8.prefix(length)))
-      try #require(body.utf8.count == length)
-      rest = rest.utf8.dropFirst(length).isEmpty ? "" : Substring(rest.utf8.dropFirst(length))
+      // What answers HEAD has a length and no body: the next answer follows at once.
+      let hasBody = status != 100 && !rest.hasPrefix("HTTP/1.1 ")
+      let length = hasBody ? try #require(headers["content-length"].flatMap { Int($0) }) : 0
+      let bodyEnd = try #require(rest.utf8.index(rest.startIndex, offsetBy: length, limitedBy: rest.endIndex))
+      let body = String(rest[..<bodyEnd])
+      rest = rest[bodyEnd...]
       all.append(TestResponse(status: status, headers: headers, body: body))
     }
     return all

@@ -165,9 +165,8 @@ package struct HTTPRequestParser: ~Copyable {
     let targetStart = at + 1
     at = targetStart
     while at < end, HTTPBytes.isTarget(base.load(fromByteOffset: at, as: UInt8.self)) { at += 1 }
-    guard at < end, base.load(fromByteOffset: at, as: UInt8.self) == 0x20 else {
-      return .refuse(at > targetStart && at < end ? .badTarget : .badRequestLine)
-    }
+    guard at > targetStart, at < end else { return .refuse(.badRequestLine) }
+    guard base.load(fromByteOffset: at, as: UInt8.self) == 0x20 else { return .refuse(.badTarget) }
     if HTTPBytes.equals(method, "POST") {
       head.method = .post
     } else if HTTPBytes.equals(method, "GET") {
