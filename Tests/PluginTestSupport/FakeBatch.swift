@@ -5,7 +5,7 @@ package final class FakeBatch {
   /// One message to be delivered.
   package struct Record {
     package var payload: [UInt8]
-    package var topic = "web"
+    package var topic = Array("web".utf8)
     package var key = ""
     package var source = "api"
     package var headers: [(name: String, value: String)] = []
@@ -73,20 +73,23 @@ package final class FakeBatch {
     message.event_time_ns = record.eventTime
     message.attempt = record.attempt
     message.source = own(Array(record.source.utf8))
-    message.topic = own(Array(record.topic.utf8))
+    message.topic = own(record.topic)
     message.key = own(Array(record.key.utf8))
     message.payload = own(record.payload)
-    var headers = [UInt8](repeating: 0, count: 16 << 10)
+    if !record.headers.isEmpty { message.headers = own(raw(record.headers)) }
+    return message
+  }
+  private func raw(_ headers: [(name: String, value: String)]) -> [UInt8] {
+    var raw = [UInt8](repeating: 0, count: 16 << 10)
     var length: UInt64 = 0
-    for header in record.headers {
+    for header in headers {
       let fits = header.name.withCString { name in
         header.value.withCString { value in
-          slu_headers_append(&headers, UInt64(headers.count), &length, slu_text(name), slu_text(value))
+          slu_headers_append(&raw, UInt64(raw.count), &length, slu_text(name), slu_text(value))
         }
       }
       precondition(fits == 1, "headers are too long for a test")
     }
-    message.headers = own(Array(headers[0..<Int(length)]))
-    return message
+    return Array(raw[0..<Int(length)])
   }
 }

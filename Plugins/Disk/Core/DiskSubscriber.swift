@@ -31,6 +31,7 @@ package final class DiskSubscriber: Subscriber {
   package static let traits: SubscriberTraits = .exclusive
 
   private let host: Host
+  private let calls: any FileCalls
   private var config: DiskConfig
   private let written: Counter
   private let sealed: Counter
@@ -39,9 +40,15 @@ package final class DiskSubscriber: Subscriber {
   private var sealingFails = false
 
   /// An instance that has touched nothing yet.
-  package init(config: Config, host: Host) throws {
+  package convenience init(config: Config, host: Host) throws {
+    try self.init(config: config, host: host, calls: SystemCalls())
+  }
+
+  /// The same, on a disk that tests can break.
+  package init(config: Config, host: Host, calls: any FileCalls) throws {
     self.config = try DiskConfig(config)
     self.host = host
+    self.calls = calls
     stage = LineStage(format: self.config.format)
     written = host.counter("disk_written", unit: "bytes", help: "Bytes written and synced by the disk subscriber.")
     sealed = host.counter("disk_files_sealed", help: "Files that the disk subscriber finished.")
@@ -49,7 +56,8 @@ package final class DiskSubscriber: Subscriber {
 
   /// Makes and locks the directory, opens the active file, and cuts off a torn last line.
   package func start(deadline: Deadline) throws {
-    let file = try ActiveFile(directory: config.path, prefix: config.filePrefix, ending: config.format.rawValue)
+    let file = try ActiveFile(
+      directory: config.path, prefix: config.filePrefix, ending: config.format.rawValue, calls: calls)
     if file.tornBytes > 0 {
       host.log(
         .warning,
