@@ -33,13 +33,12 @@ struct ConfigNode: Sendable {
     self.position = position
   }
 
-  /// `keyPosition` is where a mapping or list is pointed at. Says what can't be said in JSON.
+  /// `keyPosition` is where a mapping is pointed at. Says what can't be said in JSON.
   init(_ node: YAMLNode, keyPosition: SourcePosition, sink: DiagnosticSink) {
     position = node.position
     span = node.span
     switch node.content {
     case .sequence(let items):
-      position = keyPosition
       value = .array(items.map { ConfigNode($0, keyPosition: $0.position, sink: sink) })
     case .mapping(let pairs):
       position = keyPosition

@@ -18,7 +18,7 @@ extension TopologyReader {
     if case .object = config.value {
     } else {
       if let node { blank(node) }
-      sink.error(at: config.position, "expected a mapping for \(path), found \(config.described)")
+      sink.error(at: node?.position ?? place, "expected a mapping for \(path), found \(config.described)")
       return
     }
     var check = ConfigCheck(schema)

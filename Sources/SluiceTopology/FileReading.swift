@@ -36,7 +36,7 @@ enum FileReading {
     var found = glob_t()
     defer { globfree(&found) }
     let code = Glibc.glob(pattern, GLOB_ERR, nil, &found)
-    if code == GLOB_NOMATCH { return [] }
+    if code == GLOB_NOMATCH || code == GLOB_ABORTED && errno == ENOENT { return [] }
     guard code == 0 else { throw FileReadError(message: code == GLOB_ABORTED ? reason(errno) : "no memory") }
     let count = Int(found.gl_pathc)
     guard count <= limit else { throw FileReadError(message: "it finds more than \(limit) files") }

@@ -110,10 +110,10 @@ struct Includes {
     guard isGlob else { return [pattern] }
     do {
       let found = try FileReading.glob(pattern, limit: Limits.maxIncludes)
-      if found.isEmpty { sink.warning(at: item.position, "no file matches \(quoted(pattern))") }
+      if found.isEmpty { sink.warning(at: item.position, "no file matches \(quoted(pattern, limit: .max))") }
       return found
     } catch {
-      sink.error(at: item.position, "the pattern \(quoted(pattern)) can't be followed: \(error.message)")
+      sink.error(at: item.position, "the pattern \(quoted(pattern, limit: .max)) can't be followed: \(error.message)")
       return []
     }
   }
@@ -127,7 +127,7 @@ struct Includes {
     if let earlier = seen[canonical] {
       let what = earlier.isOpen ? "includes itself: a circle of files" : "is included twice"
       sink.error(
-        at: item.position, "\(quoted(path)) \(what)",
+        at: item.position, "\(quoted(path, limit: .max)) \(what)",
         help: earlier.isOpen ? "a file can't include the one that includes it" : "remove one of the two")
       return
     }
@@ -137,7 +137,7 @@ struct Includes {
       let bytes = try FileReading.bytes(of: path, limit: Limits.maxTopologyBytes, regularOnly: true)
       _ = read(bytes, file: path, isMain: false)
     } catch {
-      sink.error(at: item.position, "the file \(quoted(path)) can't be read: \(error.message)")
+      sink.error(at: item.position, "the file \(quoted(path, limit: .max)) can't be read: \(error.message)")
     }
   }
 }

@@ -8,6 +8,7 @@ struct Interpolation {
   let sink: DiagnosticSink
   /// Files that were read, for those who want to know when they change.
   private(set) var files: [String] = []
+  private var failures = 0
 
   init(environment: [String: String], sink: DiagnosticSink) {
     self.environment = environment
@@ -26,10 +27,20 @@ struct Interpolation {
         })
     case .sequence(let items): result.content = .sequence(items.map { apply(to: $0) })
     case .scalar(let scalar) where scalar.text.contains("${"):
+      let before = failures
       result.content = .scalar(expand(scalar, of: node))
+      if failures > before { sink.silence(node.position) }
     case .scalar: break
     }
     return result
+  }
+
+  private mutating func fail(
+    _ place: SourcePosition, _ message: String, expected: String? = nil, suggestion: String? = nil,
+    help: String? = nil
+  ) {
+    failures += 1
+    sink.error(at: place, message, expected: expected, suggestion: suggestion, help: help)
   }
 
   private mutating func expand(_ scalar: YAMLScalar, of node: YAMLNode) -> YAMLScalar {
@@ -47,8 +58,8 @@ struct Interpolation {
         count += 1
         let place = position(of: count, in: node)
         guard let close = rest.firstIndex(of: "}") else {
-          sink.error(
-            at: place, "'${' is not closed", expected: "${NAME}, ${NAME:-default} or ${file:/path}",
+          fail(
+            place, "'${' is not closed", expected: "${NAME}, ${NAME:-default} or ${file:/path}",
             help: "for the two characters themselves write $${")
           return scalar
         }
@@ -75,15 +86,15 @@ struct Interpolation {
     let mark = inner.firstRange(of: ":-")
     let name = mark.map { String(inner[..<$0.lowerBound]) } ?? inner
     guard Self.isName(name) else {
-      sink.error(
-        at: place, "\(quoted("${" + inner + "}")) names no variable",
+      fail(
+        place, "\(quoted("${" + inner + "}")) names no variable",
         expected: "${NAME}, ${NAME:-default} or ${file:/path}", help: "for the characters ${ themselves write $${")
       return ""
     }
     if let value = environment[name], !(value.isEmpty && mark != nil) { return value }
     if let mark { return String(inner[mark.upperBound...]) }
-    sink.error(
-      at: place, "the environment variable \(name) is not set",
+    fail(
+      place, "the environment variable \(name) is not set",
       suggestion: nearestName(to: name, in: environment.keys.sorted()),
       help: "set it, or give a default: ${\(name):-…}")
     return ""
@@ -91,7 +102,7 @@ struct Interpolation {
 
   private mutating func contents(of path: String, at place: SourcePosition) -> String {
     guard !path.isEmpty, !path.contains("\0") else {
-      sink.error(at: place, "'${file:}' names no file", expected: "${file:/path}")
+      fail(place, "'${file:}' names no file", expected: "${file:/path}")
       return ""
     }
     let resolved = FileReading.resolve(path, from: place.file)
@@ -99,13 +110,13 @@ struct Interpolation {
       let bytes = try FileReading.bytes(of: resolved, limit: Limits.maxSecretFileBytes, regularOnly: true)
       files.append(resolved)
       guard let text = String(validating: bytes, as: UTF8.self) else {
-        sink.error(at: place, "the file \(quoted(resolved)) is not UTF-8")
+        fail(place, "the file \(quoted(resolved, limit: .max)) is not UTF-8")
         return ""
       }
       // One line break at the end is what editors add; "\r\n" is a single Character.
       return text.last?.isNewline == true ? String(text.dropLast()) : text
     } catch {
-      sink.error(at: place, "the file \(quoted(resolved)) can't be read: \(error.message)")
+      fail(place, "the file \(quoted(resolved, limit: .max)) can't be read: \(error.message)")
       return ""
     }
   }

@@ -30,15 +30,16 @@ package enum TopologyLoader {
     load(bytes: Array(text.utf8), name: name, environment: environment, plugins: plugins)
   }
 
-  package static func load(
-    bytes: [UInt8], name: String, environment: [String: String], plugins: any PluginSchemaProvider
+  static func load(
+    bytes: [UInt8], name: String, environment: [String: String], plugins: any PluginSchemaProvider,
+    unserved: [UnservedFeatures.Feature] = UnservedFeatures.all
   ) -> TopologyResult {
     let sink = DiagnosticSink()
     var includes = Includes(environment: environment, sink: sink)
     guard let root = includes.root(bytes, file: name) else { return .failed(sink.sorted()) }
     let reader = TopologyReader(plugins: plugins, sink: sink)
     let topology = reader.read(root, file: name)
-    UnservedFeatures.check(root, sink: sink)
+    UnservedFeatures.check(root, against: unserved, sink: sink)
     guard var topology, !sink.hasErrors else { return .failed(sink.sorted()) }
     topology.files = includes.files + includes.interpolation.files
     topology.texts = sink.texts

@@ -31,11 +31,8 @@ final class TopologyReader {
       source(entry, path, streams: streams)
     }
     let subscribers = collection(top, "subscribers", example: "archive: { plugin: …, streams: […] }", subscriber)
-    if let dead = builtinDead(for: subscribers) {
-      streams.append(dead)
-      streamNames.append(dead.name)
-    }
     references.check(declared: streamNames, sink: sink)
+    if let dead = builtinDead(for: subscribers) { streams.append(dead) }
     checkListeners(sources, admin: daemon.admin, top)
     return Topology(
       file: file, daemon: daemon, identities: identities, streams: streams, sources: sources, subscribers: subscribers,

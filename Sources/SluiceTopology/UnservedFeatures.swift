@@ -37,7 +37,7 @@ enum UnservedFeatures {
   static func check(_ root: YAMLNode, against features: [Feature] = all, sink: DiagnosticSink) {
     for feature in features {
       find(feature.key.split(separator: ".")[...], root, "") { node, path in
-        guard applies(feature, to: node) else { return }
+        guard applies(feature, to: node), !sink.hasError(at: node.position) else { return }
         let shown = feature.values.isEmpty ? path : "\(path) as \(node.describedKind)"
         sink.error(
           at: node.position, "\(shown) is not served by this version: \(feature.what)",
