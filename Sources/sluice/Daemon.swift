@@ -127,8 +127,9 @@ actor Daemon {
       logger.info(
         "recovered",
         metadata: [
-          "stream": "\(settings.name)", "log": "\(log.uuid)", "next_lsn": "\(log.committedLSN + 1)",
-          "recovery_ms": "\(Double(report.durationNanoseconds / 10_000) / 100)",
+          "stream": "\(settings.name)", "log": "\(log.uuid)", "next_lsn": "\(report.nextLSN)",
+          "tail": "\(report.tail.rawValue)", "segments": "\(report.segments)",
+          "recovery_ms": "\(Double(report.nanoseconds / 10_000) / 100)",
         ])
     } catch {
       throw DaemonError(message: "stream \(settings.name): \(error)", status: ExitStatus.ioError)
@@ -198,17 +199,5 @@ actor Daemon {
       last = left
       pause.wait(until: Clock.monotonic() + Limits.drainPollNanoseconds)
     }
-  }
-}
-
-/// What a log tells of itself, as log lines; a device that fails ends the process.
-struct LogReporter: LogObserver {
-  let stream: String
-  let logger: Logger
-
-  func logEvent(_ event: SluiceJournal.LogEvent) {
-    logger.log(level: event.isFatal ? .critical : .warning, "\(event)", metadata: ["stream": "\(stream)"])
-    // After a failed fsync the kernel may have dropped the pages: nothing more can be promised by this process.
-    if event.isFatal { _exit(ExitStatus.ioError.rawValue) }
   }
 }

@@ -26,7 +26,7 @@ final class DaemonView: ControlEndpoints {
   /// Healthy: every stream commits. A full stream is healthy; one whose device failed ends the process.
   func health() -> (ok: Bool, json: String) {
     let streams = parts.withLock { $0.streams }
-    let stuck = streams.filter { !$0.status.isCommitting }.map(\.streamName)
+    let stuck = streams.filter { $0.status.state == .failed }.map(\.streamName)
     return answer(ok: stuck.isEmpty, problems: stuck.map { "stream \($0) does not commit" })
   }
 

@@ -5,7 +5,7 @@ import SluiceCore
 import SluiceTopology
 
 /// `sluice run`: the daemon, in the foreground.
-struct Run: AsyncParsableCommand {
+struct Run: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Run the daemon in the foreground.",
     discussion: """
@@ -24,7 +24,7 @@ struct Run: AsyncParsableCommand {
     name: [.short, .customLong("config")], help: "The topology file.", completion: .file(extensions: ["yaml", "yml"]))
   var config: String?
 
-  func run() async throws {
+  func run() throws {
     let loaded: LoadedTopology
     do throws(LoadedTopology.Failure) {
       loaded = try LoadedTopology.load(path: config, environment: Environment.current)
@@ -41,19 +41,25 @@ struct Run: AsyncParsableCommand {
     LoadedTopology.report(loaded.warnings)
     let logger = try logger(for: loaded.topology.daemon)
     ResourceLimits.raise(logger)
+    let status = Blocking.wait { await Self.serve(loaded, logger: logger) }
+    if status != .success { throw status }
+  }
+
+  /// The daemon's life: start, signals, stop.
+  private static func serve(_ loaded: LoadedTopology, logger: Logger) async -> ExitCode {
     let signals = Signals.stream()
     let daemon = Daemon(loaded, logger: logger)
     do throws(DaemonError) {
       try await daemon.start()
     } catch {
       logger.critical("\(error.message)")
-      throw error.status
+      return error.status
     }
     for await signal in signals {
       guard signal == SIGHUP else { break }
       logger.warning("this version can't reload; restart it to change the topology")
     }
-    if await !daemon.stop() { throw ExitStatus.software }
+    return await daemon.stop() ? .success : ExitStatus.software
   }
 
   private func logger(for settings: DaemonSettings) throws -> Logger {

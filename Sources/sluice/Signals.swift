@@ -23,6 +23,8 @@ enum Signals {
   static func stream() -> AsyncStream<Int32> {
     let (stream, continuation) = AsyncStream.makeStream(of: Int32.self)
     _ = OSThread(name: "signals") {
+      // Threads that async code starts have the pool's mask, so that it is set here again.
+      block()
       var set = handled
       var isStopping = false
       while true {

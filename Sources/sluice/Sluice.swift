@@ -1,16 +1,17 @@
 import ArgumentParser
 
-/// The entry. Signals are blocked before anything else, so that an early SIGHUP can't end a daemon that is starting.
+/// The entry. Signals are blocked before anything else, so that an early SIGHUP can't end a daemon that is starting; it
+/// is synchronous because an asynchronous one runs on some other thread, whose mask is not the main thread's.
 @main
 enum Main {
-  static func main() async {
+  static func main() {
     if CommandLine.arguments.dropFirst().first == Run._commandName { Signals.block() }
-    await Sluice.main()
+    Sluice.main()
   }
 }
 
 /// The command line. Each verb is a type of its own; what they share of the daemon is in `Daemon`.
-struct Sluice: AsyncParsableCommand {
+struct Sluice: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "sluice",
     abstract: "Takes records in, makes them durable before it acknowledges them, and hands them to subscribers.",
@@ -24,7 +25,7 @@ struct Sluice: AsyncParsableCommand {
         sluice run -c sluice.yaml
       """,
     version: "sluice \(Version.text)",
-    subcommands: [Run.self, Check.self, Plugin.self])
+    subcommands: [Run.self, Check.self, Stream.self, Plugin.self])
 }
 
 /// What this build calls itself.
