@@ -28,7 +28,7 @@ let package = Package(
   products: [
     .executable(name: "sluice", targets: ["sluice"]),
     .library(name: "sluice-disk", type: .dynamic, targets: ["DiskPlugin"]),
-    .library(name: "SluicePluginKit", targets: ["SluicePluginKit"]),
+    .library(name: "SluicePluginKit", targets: ["SluicePluginKit", "CSluice"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
@@ -58,7 +58,7 @@ let package = Package(
     .target(
       name: "DiskSubscriber", dependencies: ["SluicePluginKit"], path: "Plugins/Disk/Core", swiftSettings: strict),
     .target(
-      name: "DiskPlugin", dependencies: ["DiskSubscriber", "CSluice"], path: "Plugins/Disk/Entry",
+      name: "DiskPlugin", dependencies: ["DiskSubscriber", "SluicePluginKit", "CSluice"], path: "Plugins/Disk/Entry",
       swiftSettings: strict, linkerSettings: pluginLink),
 
     .testTarget(name: "SluiceCoreTests", dependencies: ["SluiceCore"], swiftSettings: strict),

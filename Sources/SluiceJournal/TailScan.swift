@@ -45,11 +45,15 @@ struct TailScan {
     lastTime = header.createdTime
   }
 
-  /// Scans to the end. `slotWitness`: the highest LSN that the cursor slots know to be durable.
-  mutating func run(_ window: FileWindow, slotWitness: UInt64) throws(IOFault) {
+  /// Scans to the end. `slotWitness`: the highest LSN that the cursor slots know to be durable. `onGroup` is called
+  /// with each valid group and its place.
+  mutating func run(
+    _ window: FileWindow, slotWitness: UInt64, onGroup: (GroupHeader, _ offset: Int) -> Void = { _, _ in }
+  ) throws(IOFault) {
     var checkLink = true
     while true {
-      if try acceptGroup(window, checkLink: checkLink) {
+      if let group = try acceptGroup(window, checkLink: checkLink) {
+        onGroup(group, end - group.paddedBytes)
         checkLink = true
         continue
       }
@@ -64,12 +68,12 @@ struct TailScan {
     }
   }
 
-  private mutating func acceptGroup(_ window: FileWindow, checkLink: Bool) throws(IOFault) -> Bool {
+  private mutating func acceptGroup(_ window: FileWindow, checkLink: Bool) throws(IOFault) -> GroupHeader? {
     guard !sealed, let header = try window.header(at: end, salt: header.salt), header.firstLSN == nextLSN,
       !checkLink || header.previousCRC == link
-    else { return false }
+    else { return nil }
     let group = try window.bytes(at: end, count: header.paddedBytes)
-    guard (try? GroupBody.verify(header, group)) != nil else { return false }
+    guard (try? GroupBody.verify(header, group)) != nil else { return nil }
     // `verify` has read them once, so they can be read.
     try? DefinitionCodec.decode(GroupBody.definitions(of: header, group)) { definitions.insert($0) }
     if SparseIndex.isDue(after: index.last, offset: end, time: header.wallTime) {
@@ -83,7 +87,7 @@ struct TailScan {
     link = header.checksum
     lastTime = max(lastTime, header.wallTime)
     sealed = header.flags.contains(.seal)
-    return true
+    return header
   }
 
   private mutating func lookAhead(_ window: FileWindow, slotWitness: UInt64) throws(IOFault) -> TailEvidence {

@@ -12,8 +12,10 @@ public struct SubscriberModule: @unchecked Sendable {
   /// The table in its C form. It is never freed: plugins stay mapped as long as the process lives.
   public let table: UnsafePointer<slu_module>
 
-  /// A module of these kinds.
-  public init(name: String, version: String, vendor: String = "", _ kinds: [any Subscriber.Type]) {
+  /// A module of these kinds. `hasOwnRuntime`: it is linked with `-static-stdlib`, so it does not share the daemon's.
+  public init(
+    name: String, version: String, vendor: String = "", hasOwnRuntime: Bool = false, _ kinds: [any Subscriber.Type]
+  ) {
     precondition(!kinds.isEmpty, "a module has at least one kind")
     let pointers = UnsafeMutablePointer<UnsafePointer<slu_subscriber>?>.allocate(capacity: kinds.count)
     for (index, kind) in kinds.enumerated() {
@@ -24,7 +26,8 @@ public struct SubscriberModule: @unchecked Sendable {
       to: slu_module(
         struct_size: UInt32(MemoryLayout<slu_module>.size), abi_minor: SLU_ABI_MINOR, abi_minor_needed: 0,
         subscriber_count: UInt32(kinds.count), name: permanent(name), version: permanent(version),
-        vendor: permanent(vendor), runtime: permanent(runtimeName), subscribers: pointers))
+        vendor: permanent(vendor), runtime: permanent(compilerName + (hasOwnRuntime ? " static" : " dynamic")),
+        subscribers: pointers))
     table = UnsafePointer(module)
   }
 
@@ -69,14 +72,14 @@ private func permanent(_ text: String) -> slu_bytes {
 
 /// The compiler that built this image: Swift's Linux ABI is not stable, so a host built by another one must not share
 /// its runtime with it.
-private var runtimeName: String {
+private var compilerName: String {
   #if compiler(>=6.5)
-    "swift-6.5 dynamic"
+    "swift-6.5"
   #elseif compiler(>=6.4)
-    "swift-6.4 dynamic"
+    "swift-6.4"
   #elseif compiler(>=6.3.1)
-    "swift-6.3.1 dynamic"
+    "swift-6.3.1"
   #else
-    "swift-6.3 dynamic"
+    "swift-6.3"
   #endif
 }

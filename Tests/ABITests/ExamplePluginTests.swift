@@ -80,4 +80,22 @@ private func exampleKind(in directory: TemporaryDirectory) throws -> UnsafePoint
     #expect(made.status == 0, "\(made.output)")
     #expect(directory.names().contains("libsluice-tally.so"))
   }
+
+  @Test func thePluginInTheDocumentBuildsAndTakesABatch() throws {
+    let document = try #require(text(of: repositoryRoot + "/docs/abi.md"))
+    let source = try #require(document.firstMatch(of: /```c\n([\s\S]*?)```/)).output.1
+    let directory = TemporaryDirectory()
+    write(String(source), to: directory.path + "/bytecount.c")
+    let library = directory.path + "/libsluice-bytecount.so"
+    let built = try run(
+      ["cc", "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-fvisibility=hidden"]
+        + ["-I" + repositoryRoot + "/Sources/CSluice/include", "-o", library, "bytecount.c"], in: directory.path)
+    #expect(built.status == 0, "\(built.output)")
+    let module = try #require(loadModule(library))
+    let instance = DrivenInstance(try #require(module.pointee.subscribers[0]), host: FakeHost())
+    #expect(instance.create("{}") == SLU_OK && instance.start() == SLU_OK)
+    #expect(instance.deliver(FakeBatch(["one", "two"])) == SLU_OK)
+    #expect(instance.stop() == SLU_OK)
+    instance.destroy()
+  }
 }

@@ -89,6 +89,23 @@ import Testing
     }
   }
 
+  @Test func aCrashAtAnyByteOfABatchLeavesWholeLines() {
+    let disk = Disk()
+    #expect(disk.start() == SLU_OK)
+    #expect(disk.deliver(["{\"message\":\"a\"}", "{}", "{\"message\":\"ccc\"}"]) == SLU_OK)
+    disk.end()
+    let whole = disk.text() ?? ""
+    for length in 0...whole.utf8.count {
+      let prefix = String(whole.prefix(length))
+      write(prefix, to: disk.path + "/current.ndjson")
+      let next = Disk(in: disk.directory)
+      #expect(next.start() == SLU_OK)
+      let end = prefix.lastIndex(of: "\n").map { prefix.index(after: $0) } ?? prefix.startIndex
+      #expect(next.text() == String(prefix[..<end]), "cut at \(length)")
+      next.end()
+    }
+  }
+
   @Test func aWholeFileIsLeftAsItIs() {
     let directory = TemporaryDirectory()
     let disk = Disk(in: directory)

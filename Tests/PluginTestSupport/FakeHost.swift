@@ -34,16 +34,22 @@ package final class FakeHost: Sendable {
     package var metricValues: [Double] = []
     package var retained: [UInt64] = []
     package var released: [UInt64] = []
+    /// Output, parent, ordinal, then topic, key, headers and payload with bars between them.
+    package var published: [String] = []
   }
 
   private let state = Mutex(Record())
   private let retainAnswer: slu_rc
+  private let publishAnswer: slu_rc
   nonisolated(unsafe) private let memory: UnsafeMutablePointer<slu_host>
   nonisolated(unsafe) private let text: [slu_bytes]
 
-  /// `retainAnswer`: what every `retain` answers.
-  package init(stateDirectory: String = "", retainAnswer: slu_rc = SLU_E_UNSUPPORTED) {
+  /// `retainAnswer`, `publishAnswer`: what every `retain` and every `publish` answers.
+  package init(
+    stateDirectory: String = "", retainAnswer: slu_rc = SLU_E_UNSUPPORTED, publishAnswer: slu_rc = SLU_E_UNSUPPORTED
+  ) {
     self.retainAnswer = retainAnswer
+    self.publishAnswer = publishAnswer
     memory = .allocate(capacity: 1)
     text = ["0.0.0-test", "tested", stateDirectory].map(ownedBytes)
     memory.initialize(to: slu_host())
@@ -96,7 +102,17 @@ package final class FakeHost: Sendable {
     }
     memory.pointee.release = { context, lease in FakeHost.from(context).note { $0.released.append(lease) } }
     memory.pointee.set_credit = { _, _ in SLU_E_UNSUPPORTED }
-    memory.pointee.publish = { _, _, _, _ in SLU_E_UNSUPPORTED }
+    memory.pointee.publish = { context, items, count, stride in
+      guard let items, stride >= items.pointee.struct_size else { return SLU_E_INVALID }
+      let host = FakeHost.from(context)
+      for index in 0..<Int(count) {
+        let item = UnsafeRawPointer(items).load(fromByteOffset: index * Int(stride), as: slu_publication.self)
+        let parts = [item.topic, item.key, item.headers, item.payload].map(\.string)
+        let text = "\(item.output) \(item.parent_token) \(item.ordinal) \(parts.joined(separator: "|"))"
+        host.note { $0.published.append(text) }
+      }
+      return host.publishAnswer
+    }
     memory.pointee.metric_register = { context, metric in
       let name = metric!.pointee.name.string
       let host = FakeHost.from(context)

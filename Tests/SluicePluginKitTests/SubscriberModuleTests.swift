@@ -55,11 +55,21 @@ private final class Scripted: Subscriber {
         host.settle(first: message.token, isBad ? .reject(code: 7, reason: "starts with !") : .ack)
       }
       return .accepted
+    case "publish":
+      return publish(batch) == .taken ? .done : .busy
     case "lease":
       guard let lease = host.retain(batch) else { return .busy }
       _ = consume lease
       return .done
     default: return .done
+    }
+  }
+
+  private func publish(_ batch: borrowing Batch) -> Publication.Outcome {
+    batch.withMessage(at: 0) { message in
+      var child = Publication(output: 1, parent: message.token, ordinal: 3, payload: message.payload)
+      child.topic = message.topic
+      return host.publish(child)
     }
   }
 
@@ -115,7 +125,7 @@ private func kind(_ index: Int) throws -> UnsafePointer<slu_subscriber> {
     let table = module.table.pointee
     #expect(table.struct_size == 88 && table.abi_minor == 0 && table.abi_minor_needed == 0)
     #expect([table.name, table.version, table.vendor].map(\.string) == ["tested", "1.2.3", "tests"])
-    #expect(table.runtime.string.hasPrefix("swift-6."))
+    #expect(table.runtime.string.hasPrefix("swift-6.") && table.runtime.string.hasSuffix(" dynamic"))
     #expect(table.subscriber_count == 2)
     let scripted = try kind(0).pointee
     #expect(scripted.struct_size == 192 && scripted.flags == SLU_F_EXCLUSIVE)
@@ -207,6 +217,17 @@ private func kind(_ index: Int) throws -> UnsafePointer<slu_subscriber> {
       #expect(instance.create(#"{"mode":"lease"}"#) == SLU_OK)
       #expect(instance.deliver(FakeBatch(["a"])) == (answer == SLU_OK ? SLU_OK : SLU_BUSY))
       #expect(host.record.retained == [99] && host.record.released == released)
+      instance.destroy()
+    }
+  }
+
+  @Test func aPublicationReachesTheHostWithItsParent() throws {
+    for (answer, delivered) in [(SLU_OK, SLU_OK), (SLU_E_UNSUPPORTED, SLU_BUSY)] {
+      let host = FakeHost(publishAnswer: answer)
+      let instance = DrivenInstance(try kind(0), host: host)
+      #expect(instance.create(#"{"mode":"publish"}"#) == SLU_OK)
+      #expect(instance.deliver(FakeBatch(["child"])) == delivered)
+      #expect(host.record.published == ["1 \(FakeBatch.firstToken) 3 web|||child"])
       instance.destroy()
     }
   }

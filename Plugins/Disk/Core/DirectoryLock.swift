@@ -36,9 +36,10 @@ final class DirectoryLock {
 
   func note(_ lsn: UInt64) throws(SubscriberError) {
     let text = Array("\(lsn)\n".utf8)
-    guard ftruncate(fd, 0) == 0, pwrite(fd, text, text.count, 0) == text.count, fdatasync(fd) == 0 else {
-      throw diskError("write to", path, errno)
-    }
+    guard ftruncate(fd, 0) == 0 else { throw diskError("cut back", path, errno) }
+    let written = pwrite(fd, text, text.count, 0)
+    guard written == text.count else { throw diskError("write to", path, written < 0 ? errno : ENOSPC) }
+    guard fdatasync(fd) == 0 else { throw diskError("sync", path, errno) }
   }
 
   func close() {

@@ -34,7 +34,8 @@ package struct DiskConfig: Equatable, Sendable {
           "description": "ndjson: each record is one line of JSON. raw: each record's payload, then a newline."
         },
         "rotate_bytes": {
-          "type": "integer", "format": "sluice-size", "minimum": \(minRotateBytes), "default": \(defaultRotateBytes),
+          "type": ["string", "integer"], "format": "sluice-size", "minimum": \(minRotateBytes),
+          "default": \(defaultRotateBytes),
           "description": "A file that reaches this size is sealed under its final name."
         },
         "file_prefix": {

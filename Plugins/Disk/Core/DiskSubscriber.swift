@@ -102,10 +102,7 @@ package final class DiskSubscriber: Subscriber {
       host.log(.warning, "the active file had been removed; went on with a new one", ["file": fresh])
     }
     do {
-      try batch.forEach { message throws(SubscriberError) in
-        try stage.append(message, to: file)
-      }
-      try stage.flush(to: file)
+      try stage.write(batch, to: file)
       try file.sync()
     } catch {
       stage.discard()

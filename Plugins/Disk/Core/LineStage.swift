@@ -39,17 +39,23 @@ package struct LineStage: ~Copyable {
     pieces.deallocate()
   }
 
+  /// Writes each message's line. All of the batch is one access to `self`, so exclusivity is checked once.
+  package mutating func write(_ batch: borrowing Batch, to file: ActiveFile) throws(SubscriberError) {
+    try batch.forEach { message throws(SubscriberError) in
+      try append(message, to: file)
+    }
+    try flush(to: file)
+  }
+
   /// Adds the message's line. Its payload must stay where it is until the next `flush` or `discard`.
-  package mutating func append(_ message: borrowing Message, to file: ActiveFile) throws(SubscriberError) {
+  private mutating func append(_ message: borrowing Message, to file: ActiveFile) throws(SubscriberError) {
     let payload = message.payload
     guard format == .ndjson else { return try append(line: payload, breaks: false, to: file) }
-    let object = JSONLine.object(in: payload)
-    guard let object else { return try wrap(message, to: file) }
+    guard let object = JSONLine.object(in: payload) else { return try wrap(message, to: file) }
     try append(line: object, breaks: JSONLine.hasBreaks(object), to: file)
   }
 
-  /// Writes what was gathered.
-  package mutating func flush(to file: ActiveFile) throws(SubscriberError) {
+  private mutating func flush(to file: ActiveFile) throws(SubscriberError) {
     if count > 0 { try file.append(pieces, count) }
     discard()
   }
