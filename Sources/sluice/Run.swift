@@ -25,7 +25,7 @@ struct Run: ParsableCommand {
   var config: String?
 
   func run() throws {
-    let loaded: LoadedTopology
+    var loaded: LoadedTopology
     do throws(LoadedTopology.Failure) {
       loaded = try LoadedTopology.load(path: config, environment: Environment.current)
     } catch {
@@ -40,8 +40,10 @@ struct Run: ParsableCommand {
     }
     LoadedTopology.report(loaded.warnings)
     let logger = try logger(for: loaded.topology.daemon)
+    try enterDirectory(of: &loaded.topology)
     ResourceLimits.raise(logger)
-    let status = Blocking.wait { await Self.serve(loaded, logger: logger) }
+    let ready = loaded
+    let status = Blocking.wait { await Self.serve(ready, logger: logger) }
     if status != .success { throw status }
   }
 
@@ -60,6 +62,22 @@ struct Run: ParsableCommand {
       logger.warning("this version can't reload; restart it to change the topology")
     }
     return await daemon.stop() ? .success : ExitStatus.software
+  }
+
+  /// Relative paths resolve against the topology's file, those in a plugin's own config too, which only the plugin
+  /// knows to be paths: so the file's directory becomes the working directory.
+  private func enterDirectory(of topology: inout Topology) throws {
+    guard let here = getcwd(nil, 0) else {
+      StandardError.print("the working directory is gone: \(String(cString: strerror(errno)))")
+      throw ExitStatus.noInput
+    }
+    defer { free(here) }
+    let directory = topology.directory
+    topology = topology.absolute(from: String(cString: here))
+    guard chdir(directory) == 0 else {
+      StandardError.print("cannot enter \(directory): \(String(cString: strerror(errno)))")
+      throw ExitStatus.noInput
+    }
   }
 
   private func logger(for settings: DaemonSettings) throws -> Logger {
