@@ -62,7 +62,8 @@ let package = Package(
       swiftSettings: strict, linkerSettings: pluginLink),
 
     .testTarget(name: "SluiceCoreTests", dependencies: ["SluiceCore"], swiftSettings: strict),
-    .testTarget(name: "SluiceTopologyTests", dependencies: ["SluiceTopology"], swiftSettings: strict),
+    .testTarget(
+      name: "SluiceTopologyTests", dependencies: ["SluiceTopology"], exclude: ["Fixtures"], swiftSettings: strict),
     .testTarget(name: "SluiceJournalTests", dependencies: ["SluiceJournal"], swiftSettings: strict),
     .testTarget(name: "SluiceIngestTests", dependencies: ["SluiceIngest"], swiftSettings: strict),
     .testTarget(name: "SluiceHostTests", dependencies: ["SluiceHost"], swiftSettings: strict),
