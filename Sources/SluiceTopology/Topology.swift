@@ -21,9 +21,9 @@ package struct Topology: Sendable {
 
   package func stream(named name: String) -> StreamSettings? { streams.first { $0.name == name } }
 
-  /// An error at a place of this topology, with its line shown and secrets blanked.
+  /// A finding at a place of this topology, with its line shown and secrets blanked.
   package func diagnostic(
-    at position: SourcePosition, _ severity: Diagnostic.Severity = .error, _ message: String, help: String? = nil
+    at position: SourcePosition, _ severity: Diagnostic.Severity, _ message: String, help: String? = nil
   ) -> Diagnostic {
     texts.illustrated(Diagnostic(severity, at: position, message, help: help))
   }

@@ -72,7 +72,7 @@ private func survive(_ text: String, _ generator: SeededGenerator, round: Int) {
     "\"", "{", "}", "[", "]", ",", ":", "1", "null", "true", "\"$ref\": \"#\",", "\"default\": {},", "\"oneOf\": [{}],",
     "\\",
   ]
-  for round in 0..<1500 {
+  for round in 0..<400 {
     var text = Array(FakePlugins.disk)
     for _ in 0..<Int.random(in: 1...3, using: &generator) {
       let at = Int.random(in: 0...text.count, using: &generator)

@@ -117,16 +117,16 @@ private func loadAll(_ text: String) -> TopologyResult {
 }
 
 @Test func aSubscriberThatWritesToItsOwnStreamIsACircle() {
-  let own = minimal.replacing("      config", with: "      publish: { out: events }\n      config")
+  let own = minimal.replacing("    config", with: "    publish: { out: events }\n    config")
   #expect(loadAll(own).errors.map(\.message) == ["streams in a circle: events → archive → events"])
   let dead = minimal.replacing("[ events ]", with: "[ dead ]")
   #expect(loadAll(dead).errors.map(\.message) == ["streams in a circle: dead → archive → dead"])
 }
 
 @Test func whatASubscriberMatchesHasToExist() {
-  let errors = loadAll(minimal.replacing("      config", with: "      match: { source: ap }\n      config")).errors
+  let errors = loadAll(minimal.replacing("    config", with: "    match: { source: ap }\n    config")).errors
   #expect(errors.map(\.suggestion) == ["api"])
-  #expect(errors.map(\.column) == [24])
+  #expect(errors.map(\.column) == [22])
 }
 
 @Test func errorsBeyondTheLimitAreCounted() {
@@ -175,7 +175,7 @@ private func loadAll(_ text: String) -> TopologyResult {
 @Test func aTopologyShowsItsLinesForLaterFindingsToo() throws {
   let topology = try load(minimal).get()
   let place = topology.subscribers[0].position(ofPointer: "/path")
-  let shown = topology.diagnostic(at: place, "the directory is not writable", help: "chown it").rendered()
-  #expect(shown.contains("t.yaml:10:23: error: the directory is not writable"))
+  let shown = topology.diagnostic(at: place, .error, "the directory is not writable", help: "chown it").rendered()
+  #expect(shown.contains("t.yaml:10:21: error: the directory is not writable"))
   #expect(shown.contains("config: { path: ./out }"))
 }
