@@ -134,7 +134,7 @@ func eventually(within seconds: Double = 30, _ condition: () -> Bool) -> Bool {
   @Test("A subscriber added later reads the whole stream from its segment files while the first goes on")
   func aSecondSubscriberStartsFromTheOldest() throws {
     let folder = TemporaryFolder()
-    let first = try #require(Daemon(topology: spine(folder, stream: ", segment: 1MiB")))
+    let first = try #require(Daemon(topology: spine(folder, stream: ", segment: 2MiB")))
     let connection = try #require(HTTPConnection(port: first.port))
     let filler = String(repeating: "x", count: 20_000)
     for i in 0..<200 { #expect(connection.post(#"{"message":"\#(i)","filler":"\#(filler)"}"#)?.status == 202) }
@@ -146,7 +146,7 @@ func eventually(within seconds: Double = 30, _ condition: () -> Bool) -> Bool {
           start: oldest
           config: { path: ./copy }
       """
-    let again = try #require(Daemon(topology: spine(folder, subscribers: second, stream: ", segment: 1MiB")))
+    let again = try #require(Daemon(topology: spine(folder, subscribers: second, stream: ", segment: 2MiB")))
     #expect(eventually { deliveredLines(folder.path + "/copy").count == 200 })
     #expect(again.stop() == 0)
     #expect(deliveredLines(folder.path + "/copy") == deliveredLines(folder.path + "/out"))
