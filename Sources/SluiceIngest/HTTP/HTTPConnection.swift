@@ -259,6 +259,7 @@ final class HTTPConnection: ChannelDuplexHandler {
     if life == .open, !isHeld, rest.readableBytes > 0 { serveRest() }
     if readIsHeld, !isHeld { releaseRead() }
     closeIfDone()
+    if loop.isDraining { closeIfIdle() }
   }
 
   private func releaseRead() {
@@ -276,7 +277,7 @@ final class HTTPConnection: ChannelDuplexHandler {
 
   /// Draining: nothing was asked, so nothing is owed.
   func closeIfIdle() {
-    if life == .open, waiting == 0, !parser.isMidRequest, rest.readableBytes == 0 { context?.close(promise: nil) }
+    if life == .open, waiting == 0, !needsFlush, !parser.isMidRequest, rest.readableBytes == 0 { context?.close(promise: nil) }
   }
 
   func cut() { context?.close(promise: nil) }
