@@ -46,6 +46,11 @@ final class FakeStream: IngestStream, @unchecked Sendable {
 
   func forgetRecords() { state.withLock { $0.records = [] } }
 
+  var lanes: Int { state.withLock { $0.openLanes } }
+
+  /// Whether a loop waits for a commit.
+  var isAwaited: Bool { state.withLock { !$0.wakes.isEmpty } }
+
   func setFull(_ reason: FullReason?) { state.withLock { $0.full = reason } }
 
   /// Makes everything that was submitted durable and wakes who asked, as the commit thread does.

@@ -54,13 +54,18 @@ struct HTTPSplitTests {
     return Seen(answers: answers, records: records, isOpen: connection.isOpen)
   }
 
-  @Test(arguments: corpus) func theAnswersAndTheRecordsAreTheSameWhereverTheBytesAreCut(_ text: String) throws {
+  /// The requests, and of the refusals, which the parser decides alone, a cross section.
+  static let served = corpus.enumerated().filter {
+    $0.offset < 8 || ($0.offset % 5 == 0 && $0.element.utf8.count < 400)
+  }
+  .map(\.element)
+
+  @Test(arguments: served) func theAnswersAndTheRecordsAreTheSameWhereverTheBytesAreCut(_ text: String) throws {
     let bytes = Array(text.utf8)
     for durability in [Durability.memory, .fsync] {
       let harness = HTTPHarness(durability)
       let whole = try serve(bytes, cuts: [], harness)
-      // Past 1,000 bytes only the seams of the first and last requests are tried one by one.
-      for cut in 0...bytes.count where bytes.count <= 1000 || cut < 200 || cut > bytes.count - 200 {
+      for cut in 0...bytes.count {
         #expect(try serve(bytes, cuts: [cut], harness) == whole, "cut at \(cut), \(durability)")
       }
       #expect(try serve(bytes, cuts: Array(0..<bytes.count), harness) == whole, "single bytes, \(durability)")

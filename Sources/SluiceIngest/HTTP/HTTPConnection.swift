@@ -14,7 +14,8 @@
 import NIOCore
 import SluiceCore
 
-/// Confined to the loop of its channel.
+/// Confined to the loop of its channel. What every request touches is `@exclusivity(unchecked)`: each access is a load,
+/// a store, or a call into a value that cannot reach back here, so none can overlap another on the one thread.
 final class HTTPConnection: ChannelDuplexHandler {
   typealias InboundIn = ByteBuffer
   typealias OutboundIn = ByteBuffer
@@ -25,19 +26,19 @@ final class HTTPConnection: ChannelDuplexHandler {
   let loop: HTTPLoop
   /// Where the loop keeps this connection; −1 once it doesn't.
   var index = -1
-  private var context: ChannelHandlerContext?
-  private var parser: HTTPRequestParser
-  private var rest = ByteBuffer()
-  private(set) var life = Life.open
+  @exclusivity(unchecked) private var context: ChannelHandlerContext?
+  @exclusivity(unchecked) private var parser: HTTPRequestParser
+  @exclusivity(unchecked) private var rest = ByteBuffer()
+  @exclusivity(unchecked) private(set) var life = Life.open
   /// Requests whose answers wait in the loop's queue.
-  private var waiting = 0
-  private var needsFlush = false
+  @exclusivity(unchecked) private var waiting = 0
+  @exclusivity(unchecked) private var needsFlush = false
   private var readIsHeld = false
   private var peerIsDone = false
   private var lingers = false
   private var continueIsSent = false
   /// The sweep at which what the connection does now began.
-  private var since = 0
+  @exclusivity(unchecked) private var since = 0
 
   init(loop: HTTPLoop) {
     self.loop = loop
@@ -259,6 +260,7 @@ final class HTTPConnection: ChannelDuplexHandler {
     if life == .open, !isHeld, rest.readableBytes > 0 { serveRest() }
     if readIsHeld, !isHeld { releaseRead() }
     closeIfDone()
+    if loop.isDraining { closeIfIdle() }
   }
 
   private func releaseRead() {
@@ -276,7 +278,9 @@ final class HTTPConnection: ChannelDuplexHandler {
 
   /// Draining: nothing was asked, so nothing is owed.
   func closeIfIdle() {
-    if life == .open, waiting == 0, !parser.isMidRequest, rest.readableBytes == 0 { context?.close(promise: nil) }
+    if life == .open, waiting == 0, !needsFlush, !parser.isMidRequest, rest.readableBytes == 0 {
+      context?.close(promise: nil)
+    }
   }
 
   func cut() { context?.close(promise: nil) }

@@ -13,8 +13,9 @@
 import NIOCore
 import SluiceCore
 
-/// `@unchecked Sendable`: everything but `wake` is touched on `eventLoop` only (`assertInEventLoop` in each entry),
-/// and `wake` is constant.
+/// `@unchecked Sendable`: all variables are touched on `eventLoop` only; the commit thread holds nothing but a closure
+/// that it hands to `eventLoop.execute`. What every request touches is `@exclusivity(unchecked)`, for the reason that
+/// `HTTPConnection` gives.
 final class HTTPLoop: @unchecked Sendable {
   /// An answer in the queue. A run of plain `202`s to one connection is one answer with a count.
   struct Answer {
@@ -33,25 +34,25 @@ final class HTTPLoop: @unchecked Sendable {
   let eventLoop: any EventLoop
   let settings: HTTPSettings
   let counters: HTTPCounters
-  private(set) var responses: HTTPResponses
-  private var lane: (any IngestLane)?
-  private var answers: CircularBuffer<Answer>
-  private var batches: CircularBuffer<Batch>
+  @exclusivity(unchecked) private(set) var responses: HTTPResponses
+  @exclusivity(unchecked) private var lane: (any IngestLane)?
+  @exclusivity(unchecked) private var answers: CircularBuffer<Answer>
+  @exclusivity(unchecked) private var batches: CircularBuffer<Batch>
   /// Answers queued since the last submit.
-  private var openAnswers = 0
-  private var endOfTickIsScheduled = false
-  private var wakeIsAsked = false
-  private var needFlush: [HTTPConnection] = []
-  private var isSettling = false
+  @exclusivity(unchecked) private var openAnswers = 0
+  @exclusivity(unchecked) private var endOfTickIsScheduled = false
+  @exclusivity(unchecked) private var wakeIsAsked = false
+  @exclusivity(unchecked) private var needFlush: [HTTPConnection] = []
+  @exclusivity(unchecked) private var isSettling = false
   /// The time of this tick, for requests that bring none; 0 outside of one.
-  private var tickTime: Int64 = 0
+  @exclusivity(unchecked) private var tickTime: Int64 = 0
   private var endOfTickTask: @Sendable () -> Void = {}
 
   private var connections: [HTTPConnection] = []
   private var sweeper: RepeatedTask?
   /// Seconds, counted by the sweep.
-  private(set) var sweeps = 0
-  private(set) var isDraining = false
+  @exclusivity(unchecked) private(set) var sweeps = 0
+  @exclusivity(unchecked) private(set) var isDraining = false
   private var drained: EventLoopPromise<Void>?
   private var drainDeadline: Scheduled<Void>?
   /// Where a body in chunks is joined; as large as the largest so far.

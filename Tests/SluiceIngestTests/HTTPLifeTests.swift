@@ -1,0 +1,167 @@
+import NIOCore
+import NIOEmbedded
+import SluiceCore
+import Testing
+
+@testable import SluiceIngest
+
+@Suite("HTTP connections")
+struct HTTPLifeTests {
+  static let body = #"{"message":"hello"}"#
+
+  @Test func theConnectionIsKeptOrClosedAsAsked() throws {
+    let harness = HTTPHarness(.fsync)
+    let cases: [(request: String, header: String?, isOpen: Bool)] = [
+      (post(Self.body), nil, true),
+      (post(Self.body, headers: "Connection: close\r\n"), "close", false),
+      ("POST /log HTTP/1.0\r\nContent-Length: 19\r\n\r\n\(Self.body)", "close", false),
+      (
+        "POST /log HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 19\r\n\r\n\(Self.body)", "keep-alive", true
+      ),
+      ("GET /health HTTP/1.0\r\n\r\n", "close", false),
+      ("GET /health HTTP/1.1\r\nHost: x\r\n\r\n", nil, true),
+    ]
+    for (request, header, isOpen) in cases {
+      let connection = try harness.connect()
+      try connection.receive(request)
+      harness.commit()
+      let response = try #require(try connection.responses().first)
+      #expect(response.headers["connection"] == header)
+      #expect(connection.isOpen == isOpen, "\(request)")
+    }
+  }
+
+  @Test func afterARefusalTheAnswersBeforeItAreStillGiven() throws {
+    let harness = HTTPHarness(.fsync)
+    let connection = try harness.connect()
+    try connection.receive(post(Self.body) + "GET / HTTP/1.1\r\nBad Header: x\r\n\r\n" + post(Self.body))
+    #expect(try connection.sent() == "" && connection.isOpen)
+    harness.commit()
+    let responses = try connection.responses()
+    #expect(responses.map(\.status) == [202, 400])
+    #expect(responses[1].headers["connection"] == "close")
+    #expect(responses[1].body.contains(#""code":"bad_header_name""#))
+    #expect(harness.stream.records.count == 1, "nothing behind the refusal is read")
+  }
+
+  @Test func aPeerThatGoesAwayWhileItsRecordWaitsDoesNoHarm() throws {
+    let harness = HTTPHarness(.fsync)
+    let (gone, other) = (try harness.connect(), try harness.connect())
+    try gone.receive(post(Self.body) + post("{") + post(Self.body, headers: "Connection: close\r\n"))
+    try other.receive(post(Self.body))
+    gone.channel.close(promise: nil)
+    harness.commit()
+    #expect(try other.responses().map(\.status) == [202])
+    #expect(harness.stream.records.count == 3)
+  }
+
+  @Test func aPeerThatShutsItsSideGetsItsAnswers() throws {
+    let harness = HTTPHarness(.fsync)
+    let connection = try harness.connect()
+    try connection.receive(post(Self.body))
+    connection.channel.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
+    #expect(connection.isOpen)
+    harness.commit()
+    #expect(try connection.responses().map(\.status) == [202])
+    #expect(!connection.isOpen)
+  }
+
+  @Test func aHeadThatDoesNotEndInTimeIsAnswered408() throws {
+    let harness = HTTPHarness { $0.headerSeconds = 10 }
+    let connection = try harness.connect()
+    try connection.receive(post(Self.body) + "POST /log HT")
+    #expect(try connection.responses().map(\.status) == [202])
+    for _ in 0..<9 {
+      harness.eventLoop.advanceTime(by: .seconds(1))
+      try connection.receive("a")
+    }
+    #expect(try connection.sent() == "" && connection.isOpen, "sending a little now and then gains nothing")
+    harness.eventLoop.advanceTime(by: .seconds(3))
+    #expect(try connection.responses().map(\.status) == [408])
+    harness.eventLoop.advanceTime(by: .seconds(Int64(Limits.httpLingerSeconds) + 2))
+    #expect(!connection.isOpen)
+  }
+
+  @Test func aBodyHasItsOwnTime() throws {
+    let harness = HTTPHarness {
+      $0.headerSeconds = 10
+      $0.bodySeconds = 20
+    }
+    let connection = try harness.connect()
+    try connection.receive(String(post(Self.body).dropLast(3)))
+    harness.eventLoop.advanceTime(by: .seconds(19))
+    #expect(try connection.sent() == "" && connection.isOpen)
+    harness.eventLoop.advanceTime(by: .seconds(3))
+    #expect(try connection.responses().map(\.status) == [408])
+  }
+
+  @Test func anIdleConnectionIsClosedButNotOneThatWaitsForTheJournal() throws {
+    let harness = HTTPHarness(.fsync) { $0.idleSeconds = 30 }
+    let (idle, waiting) = (try harness.connect(), try harness.connect())
+    try waiting.receive(post(Self.body))
+    harness.eventLoop.advanceTime(by: .seconds(29))
+    #expect(idle.isOpen)
+    harness.eventLoop.advanceTime(by: .seconds(100))
+    #expect(!idle.isOpen && waiting.isOpen)
+    harness.commit()
+    #expect(try waiting.responses().map(\.status) == [202])
+  }
+
+  @Test func drainingAnswersWhatWaitsAndClosesTheRest() throws {
+    let harness = HTTPHarness(.fsync)
+    let (idle, waiting, late) = (try harness.connect(), try harness.connect(), try harness.connect())
+    try waiting.receive(post(Self.body))
+    try late.receive("POST /log HTTP/1.1\r\nHost: x\r\nContent-Length: 19\r\n\r\n")
+    let drained = NIOLoopBoundBox(false, eventLoop: harness.eventLoop)
+    harness.loop.drain(within: .seconds(30)).whenSuccess { drained.value = true }
+    #expect(!idle.isOpen && waiting.isOpen && late.isOpen)
+    try late.receive(Self.body)
+    harness.commit()
+    #expect(try waiting.responses().map(\.status) == [202])
+    let last = try late.responses()
+    #expect(last.map(\.status) == [202])
+    #expect(last.first?.headers["connection"] == "close")
+    #expect(!late.isOpen)
+    // What was answered before draining was known about is idle now.
+    #expect(!waiting.isOpen && drained.value)
+    #expect(harness.stream.lanes == 0)
+  }
+
+  @Test func drainingCutsWhatIsLeftAtTheDeadline() throws {
+    let harness = HTTPHarness(.fsync)
+    let connection = try harness.connect()
+    try connection.receive(post(Self.body) + "POST /log")
+    let drained = NIOLoopBoundBox(false, eventLoop: harness.eventLoop)
+    harness.loop.drain(within: .seconds(5)).whenSuccess { drained.value = true }
+    harness.eventLoop.advanceTime(by: .seconds(4))
+    #expect(!drained.value && connection.isOpen)
+    harness.eventLoop.advanceTime(by: .seconds(2))
+    #expect(drained.value && !connection.isOpen)
+    harness.commit()
+    #expect(harness.stream.lanes == 0)
+  }
+
+  @Test func theCountersCount() throws {
+    let harness = HTTPHarness()
+    let connection = try harness.connect()
+    let text = post(Self.body) + post(Self.body) + post("{") + "GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    try connection.receive(text)
+    harness.stream.setFull(.ring)
+    try connection.receive(post(Self.body))
+    let families = HTTPCounters.families(source: "api", [harness.counters, HTTPCounters()])
+    func value(_ name: String, _ label: String? = nil) -> Double? {
+      families.first { $0.name == name }?.samples.first { label == nil || $0.labels.last?.1 == label }?.value
+    }
+    #expect(value("sluice_http_requests_total", "202") == 2)
+    #expect(value("sluice_http_requests_total", "400") == 1)
+    #expect(value("sluice_http_requests_total", "200") == 1)
+    #expect(value("sluice_http_requests_total", "429") == 1)
+    #expect(value("sluice_source_accepted_records_total") == 2)
+    #expect(value("sluice_source_rejected_records_total", "json") == 1)
+    #expect(value("sluice_source_rejected_records_total", "ring") == 1)
+    #expect(value("sluice_source_received_bytes_total") == Double(text.utf8.count + post(Self.body).utf8.count))
+    #expect(value("sluice_source_connections") == 1)
+    connection.channel.close(promise: nil)
+    #expect(HTTPCounters.families(source: "api", [harness.counters])[4].samples[0].value == 0)
+  }
+}

@@ -1,0 +1,175 @@
+import Glibc
+import Logging
+import NIOCore
+import NIOPosix
+import SluiceCore
+import Testing
+
+@testable import SluiceIngest
+
+/// A client that blocks, on a socket of its own.
+final class BlockingClient {
+  struct Refused: Error {}
+
+  private let descriptor: Int32
+
+  init(port: Int) throws {
+    descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = in_port_t(port).bigEndian
+    address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+    let size = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let outcome = withUnsafePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, size) }
+    }
+    guard outcome == 0 else { throw Refused() }
+  }
+
+  deinit { close(descriptor) }
+
+  func send(_ text: String) throws {
+    var bytes = Array(text.utf8)[...]
+    while !bytes.isEmpty {
+      let sent = bytes.withUnsafeBytes {
+        Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+      }
+      try #require(sent > 0)
+      bytes = bytes.dropFirst(sent)
+    }
+  }
+
+  func finishSending() { shutdown(descriptor, Int32(SHUT_WR)) }
+
+  /// Reads until `count` responses have come or the peer closes.
+  func receive(_ count: Int) throws -> [TestResponse] {
+    var all: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 65_536)
+    while true {
+      let text = String(decoding: all, as: UTF8.self)
+      if text.ranges(of: "HTTP/1.1 ").count >= count, let responses = try? TestResponse.parse(text) { return responses }
+      let received = recv(descriptor, &buffer, buffer.count, 0)
+      if received <= 0 { return try TestResponse.parse(text) }
+      all += buffer[..<received]
+    }
+  }
+
+  /// Whether the peer has closed, with nothing more to read.
+  func isAtEnd() -> Bool {
+    var byte: UInt8 = 0
+    return recv(descriptor, &byte, 1, 0) == 0
+  }
+}
+
+@Suite("HTTP on sockets")
+struct HTTPSourceTests {
+  static let body = #"{"message":"hello"}"#
+
+  func withSource(
+    _ stream: FakeStream?, adjust: (inout HTTPSourceOptions) -> Void = { _ in },
+    _ body: (HTTPSource, Int) async throws -> Void
+  ) async throws {
+    let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+    EventLoopThreads.name(group, "http")
+    var options = HTTPSourceOptions(name: "api", host: "127.0.0.1", port: 0, defaultTopic: "web")
+    adjust(&options)
+    let source = HTTPSource(
+      options, stream: stream, group: group, endpoints: FakeEndpoints(), logger: Logger(label: "test"))
+    do {
+      let address = try await source.start()
+      try await body(source, try #require(address.port))
+    } catch {
+      await source.drain(within: .seconds(10))
+      try await group.shutdownGracefully()
+      throw error
+    }
+    await source.drain(within: .seconds(10))
+    try await group.shutdownGracefully()
+    if let stream { #expect(stream.lanes == 0) }
+  }
+
+  @Test func recordsOfManyConnectionsAreAnsweredAndStored() async throws {
+    let stream = FakeStream(.memory)
+    try await withSource(stream) { source, port in
+      await withTaskGroup(of: Void.self) { group in
+        for number in 0..<8 {
+          group.addTask {
+            do {
+              let client = try BlockingClient(port: port)
+              for round in 0..<20 {
+                try client.send(post(#"{"message":"\#(number) \#(round)"}"#))
+                #expect(try client.receive(1).map(\.status) == [202])
+              }
+            } catch { Issue.record(error) }
+          }
+        }
+      }
+      #expect(Set(stream.records.map(\.text)).count == 160)
+      let accepted = source.metrics().first { $0.name == "sluice_source_accepted_records_total" }
+      #expect(accepted?.samples.first?.value == 160)
+    }
+  }
+
+  @Test func aClientThatShutsItsSideIsAnsweredAfterTheCommit() async throws {
+    let stream = FakeStream(.fsync)
+    try await withSource(stream) { _, port in
+      let client = try BlockingClient(port: port)
+      try client.send(post(Self.body) + post(Self.body))
+      client.finishSending()
+      // The commit is due once the tick has ended and the loop has asked to be woken.
+      while stream.records.count < 2 || !stream.isAwaited { await Task.yield() }
+      stream.commit()
+      #expect(try client.receive(3).map(\.status) == [202, 202])
+    }
+  }
+
+  @Test func aRefusedClientReadsTheAnswerAlthoughItSendsOn() async throws {
+    try await withSource(FakeStream(.memory)) { _, port in
+      let client = try BlockingClient(port: port)
+      try client.send("POST /log HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n")
+      try client.send(String(repeating: "x", count: 200_000))
+      let responses = try client.receive(2)
+      #expect(responses.map(\.status) == [413])
+      #expect(responses.first?.headers["connection"] == "close")
+    }
+  }
+
+  @Test func largeBodiesArriveWholeHoweverTheyAreRead() async throws {
+    let stream = FakeStream(.memory, maxRecordBytes: 2 << 20)
+    try await withSource(stream) { _, port in
+      let client = try BlockingClient(port: port)
+      let large = #"{"message":"\#(String(repeating: "0123456789", count: 90_000))"}"#
+      try client.send(post(large) + post(Self.body))
+      #expect(try client.receive(2).map(\.status) == [202, 202])
+      let half = large.utf8.count / 2
+      let parts = [String(large.utf8.prefix(half)), String(large.utf8.dropFirst(half))].compactMap { $0 }
+      try client.send("POST /log HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+      for part in parts { try client.send(String(part.utf8.count, radix: 16) + "\r\n" + part + "\r\n") }
+      try client.send("0\r\n\r\n")
+      #expect(try client.receive(1).map(\.status) == [202])
+      #expect(stream.records.map(\.text) == [large, Self.body, large])
+    }
+  }
+
+  @Test func drainingClosesConnectionsAndTheListener() async throws {
+    try await withSource(FakeStream(.memory)) { source, port in
+      let client = try BlockingClient(port: port)
+      try client.send(post(Self.body))
+      #expect(try client.receive(1).map(\.status) == [202])
+      await source.drain(within: .seconds(10))
+      #expect(client.isAtEnd())
+      #expect(throws: BlockingClient.Refused.self) { _ = try BlockingClient(port: port) }
+    }
+  }
+
+  @Test func aPortThatIsTakenIsAnErrorAndLeavesNothingOpen() async throws {
+    let stream = FakeStream(.memory)
+    try await withSource(stream) { _, port in
+      let other = FakeStream(.memory)
+      await #expect(throws: (any Error).self) {
+        try await withSource(other, adjust: { $0.port = port }) { _, _ in }
+      }
+      #expect(other.lanes == 0)
+    }
+  }
+}
