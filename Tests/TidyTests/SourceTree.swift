@@ -7,9 +7,7 @@ enum SourceTree {
 
   /// Files that git tracks or would track, relative to the root, sorted.
   static func files() throws -> [String] {
-    try git("ls-files", "--cached", "--others", "--exclude-standard").filter {
-      FileManager.default.fileExists(atPath: root + "/" + $0)
-    }.sorted()
+    try git("ls-files", "--cached", "--others", "--exclude-standard").filter(exists).sorted()
   }
 
   /// Files that git tracks.
@@ -26,6 +24,8 @@ enum SourceTree {
     guard let data = FileManager.default.contents(atPath: root + "/" + path), !data.contains(0) else { return nil }
     return String(data: data, encoding: .utf8)
   }
+
+  static func exists(_ path: String) -> Bool { FileManager.default.fileExists(atPath: root + "/" + path) }
 
   static func isExecutable(_ path: String) -> Bool { FileManager.default.isExecutableFile(atPath: root + "/" + path) }
 

@@ -95,6 +95,18 @@ enum TidyChecks {
     }
   }
 
+  /// Relative links of a page to files that are not there.
+  static func links(_ file: String, _ lines: [String], exists: (String) -> Bool) -> [Finding] {
+    let folder = file.split(separator: "/").dropLast().joined(separator: "/")
+    return findings(file, lines) { line in
+      for match in line.matches(of: #/\]\(([^)#:\s]+)(#[^)]*)?\)/#) {
+        let target = folder.isEmpty ? String(match.1) : "\(folder)/\(match.1)"
+        if !exists(target) { return "links to \(match.1), which is not there" }
+      }
+      return nil
+    }
+  }
+
   /// Names that say nothing about what is inside.
   static func drawers(_ file: String) -> [Finding] {
     let drawer = "Uti" + "l"

@@ -100,6 +100,12 @@ struct TidySelfTests {
     #expect(TidyChecks.drawers("Sources/A/String" + "Uti" + "ls.swift").count == 1)
   }
 
+  @Test func aLinkToNothingIsFound() {
+    let lines = ["[a](there.md#part) and [b](gone.md)", "[c](#here) [d](https:" + "//github.com/a)", "[e](../up)"]
+    let found = TidyChecks.links("docs/x.md", lines) { $0 == "docs/there.md" || $0 == "docs/../up" }
+    #expect(found.map(\.line) == [1])
+  }
+
   @Test func sleepsAndForeignTestFrameworksAreFound() {
     for line in ["try await Task.sleep(for: .seconds(1))", "usleep(3)", "sleep (1)"] {
       #expect(TidyChecks.sleeps("Tests/A.swift", source(line)).count == 1, "\(line)")

@@ -61,6 +61,12 @@ struct TidyTests {
     }
   }
 
+  @Test func everyLinkOfAPageLeadsSomewhere() throws {
+    for (file, lines) in try textFiles() where file.hasSuffix(".md") {
+      check(TidyChecks.links(file, lines, exists: SourceTree.exists))
+    }
+  }
+
   @Test func noFileIsADrawer() throws {
     check(try SourceTree.files().flatMap(TidyChecks.drawers))
   }
