@@ -43,14 +43,26 @@ static void handler(int signal) { (void)signal; }
 __attribute__((constructor)) static void take_signals(void) { signal(SIGHUP, handler); }
 #endif
 
+#if CASE == case_badkind
+#define NAME "Bad Kind"
+#else
+#define NAME KIND
+#endif
+
+#if CASE == case_badtext
+#define SUMMARY "not \xc3\x28 text"
+#else
+#define SUMMARY "A table"
+#endif
+
 static later_subscriber table = {.known = {
   .struct_size = CASE == case_older  ? offsetof(slu_subscriber, destroy) + sizeof(void *)
                  : CASE == case_newer ? sizeof(later_subscriber)
                  : CASE == case_tiny  ? 12
                                  : sizeof(slu_subscriber),
   .flags = CASE == case_flags ? 0x80 : 0,
-  .kind = SLU_LITERAL(CASE == case_badkind ? "Bad Kind" : KIND),
-  .summary = SLU_LITERAL(CASE == case_badtext ? "not \xc3\x28 text" : "A table"),
+  .kind = SLU_LITERAL(NAME),
+  .summary = SLU_LITERAL(SUMMARY),
   .config_schema = {"{}", CASE == case_hugeschema ? 300 << 10 : 2},
   .output_count = CASE == case_outputs ? 2 : 0,
   .create = fixture_create,
