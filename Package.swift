@@ -62,11 +62,23 @@ let package = Package(
       swiftSettings: strict, linkerSettings: pluginLink),
 
     .testTarget(name: "SluiceCoreTests", dependencies: ["SluiceCore"], swiftSettings: strict),
-    .testTarget(name: "SluiceTopologyTests", dependencies: ["SluiceTopology"], swiftSettings: strict),
+    .testTarget(
+      name: "SluiceTopologyTests", dependencies: ["SluiceTopology"], exclude: ["Fixtures"], swiftSettings: strict),
     .testTarget(name: "SluiceJournalTests", dependencies: ["SluiceJournal"], swiftSettings: strict),
-    .testTarget(name: "SluiceIngestTests", dependencies: ["SluiceIngest"], swiftSettings: strict),
+    .testTarget(
+      name: "SluiceIngestTests",
+      dependencies: ["SluiceIngest", "SluiceCore", log, .product(name: "NIOEmbedded", package: "swift-nio")] + nio,
+      swiftSettings: strict),
     .testTarget(name: "SluiceHostTests", dependencies: ["SluiceHost"], swiftSettings: strict),
-    .testTarget(name: "DiskPluginTests", dependencies: ["DiskSubscriber"], swiftSettings: strict),
+    .target(
+      name: "PluginTestSupport", dependencies: ["CSluice"], path: "Tests/PluginTestSupport", swiftSettings: strict),
+    .testTarget(name: "ABITests", dependencies: ["CSluice", "PluginTestSupport"], swiftSettings: strict),
+    .testTarget(
+      name: "SluicePluginKitTests", dependencies: ["SluicePluginKit", "CSluice", "PluginTestSupport"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "DiskPluginTests", dependencies: ["DiskSubscriber", "SluicePluginKit", "CSluice", "PluginTestSupport"],
+      swiftSettings: strict),
     .testTarget(name: "TidyTests", swiftSettings: strict),
     .testTarget(name: "IntegrationTests", dependencies: ["sluice"], swiftSettings: strict),
   ],

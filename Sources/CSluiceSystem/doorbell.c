@@ -14,6 +14,7 @@ void csluice_doorbell_ring(uint32_t *word) {
 }
 
 int csluice_doorbell_wait(uint32_t *word, int64_t deadline_ns) {
+  if (deadline_ns < 0) deadline_ns = 0; /* The kernel refuses a negative time; long past is long past. */
   for (;;) {
     uint32_t seen = QUIET;
     if (!__atomic_compare_exchange_n(word, &seen, SLEEPING, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) && seen == RUNG) {

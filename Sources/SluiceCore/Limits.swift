@@ -44,6 +44,41 @@ package enum Limits {
   package static let diskReserveBytes = 64 << 20
   /// Buffers in which a subscriber that lags reads segment files.
   package static let coldReadBufferBytes = 2 << 20
+  /// Of those, how many are kept when nobody uses them.
+  package static let maxSpareReadBuffers = 4
+  /// A source's or producer's name inside the log.
+  package static let maxInternedNameBytes = 255
+  /// A group's body is never longer, so a reader can bound its buffer: one record and all definitions.
+  package static let maxGroupBodyBytes = 64 << 20
+  /// What a lane takes of a slab at a time, unless a record is larger.
+  package static let laneChunkBytes = 64 << 10
+  /// Ranges that a lane may hold between two submits.
+  package static let maxLaneRanges = 256
+  /// Adjacent submits are joined up to this.
+  package static let maxExtentBytes = 1 << 20
+  /// A ring keeps one extent for so many of its bytes, so that the bookkeeping is bounded.
+  package static let ringBytesPerExtent = 4096
+  /// Extents that one batch from the ring may span.
+  package static let maxExtentsPerBatch = 256
+  /// Bytes between two entries of a segment's sparse index, and the longest time without one.
+  package static let indexIntervalBytes = 64 << 10
+  package static let indexIntervalNanoseconds: Int64 = 1_000_000_000
+  /// Sparse indices are kept for this many segments; older ones are read by hopping from their start.
+  package static let maxIndexedSegments = 64
+  /// Streams that answer before they sync still sync this often.
+  package static let lazySyncNanoseconds: Int64 = 1_000_000_000
+  /// How often free space is looked at, and how often a full stream looks again.
+  package static let diskCheckNanoseconds: Int64 = 1_000_000_000
+  package static let fullRetryNanoseconds: Int64 = 100_000_000
+  /// A stream that hands records out before they are synced skips this many LSNs after a crash: none of those that
+  /// may have been handed out and then lost is ever given to another record.
+  package static let lsnSkipAfterCrash: UInt64 = 1 << 32
+  /// A cursor whose subscriber was not seen for this long no longer holds records back.
+  package static let cursorExpiryNanoseconds: Int64 = 7 * 24 * 3600 * 1_000_000_000
+  /// How many older segments recovery looks through for names when the newest has none.
+  package static let maxDefinitionSegments = 8
+  /// Headers of the newest segments that recovery checks; older ones are checked when they are read.
+  package static let recoveryHeaderChecks = 64
 
   // MARK: HTTP
 
@@ -53,6 +88,21 @@ package enum Limits {
   package static let maxJSONDepth = 128
   /// Requests of one connection that may wait for their answers before it is read no further.
   package static let maxPipelinedRequests = 1024
+  package static let maxTrailerBytes = 4 << 10
+  /// From a request's first byte to the end of its head, then to the end of its body.
+  package static let httpHeaderSeconds = 10
+  package static let httpBodySeconds = 60
+  /// A connection without a request, or whose peer takes no answers, is closed after this long.
+  package static let httpIdleSeconds = 120
+  /// How long what a refused client still sends is read and dropped, so that it gets to see the answer.
+  package static let httpLingerSeconds = 2
+  /// What a client that is told to come back later is told to wait.
+  package static let retryAfterSeconds = 1
+  package static let listenBacklog = 4096
+  /// Copies of the `202` that stand ready behind each other for one write.
+  package static let preparedAnswers = 64
+  /// Requests that may wait for the journal on one loop before its queue has to grow.
+  package static let preparedWaiters = 4096
 
   package static let defaultMaxBodyBytes = 4 << 20
   package static let maxMaxBodyBytes = 64 << 20
@@ -118,10 +168,28 @@ package enum Limits {
   package static let maxIncludes = 256
   package static let maxSecretFileBytes = 64 << 10
   package static let maxNameCharacters = 63
-  package static let maxPatternStates = 4096
+  package static let maxPatternStates = 1024
+  package static let maxPatternDepth = 64
+  package static let maxPatternTextBytes = 64 << 10
+  /// Schemas applied while one config is checked, and how deep they may lead into each other.
   package static let maxSchemaSteps = 1_000_000
+  package static let maxSchemaDepth = 256
+  package static let maxSchemaHeight = 32
   package static let defaultRetainBytes = 10 << 30
   package static let defaultBlockTimeoutNanoseconds: Int64 = 5_000_000_000
+  /// Entries of one collection: streams, sources or subscribers.
+  package static let maxTopologyEntries = 1024
+  package static let minMaxRecordBytes = 1 << 10
+  package static let blockTimeoutNanoseconds: ClosedRange<Int64> = 1_000_000...3_600_000_000_000
+  package static let sourceTimeoutNanoseconds: ClosedRange<Int64> = 100_000_000...86_400_000_000_000
+  package static let batchWaitNanoseconds: ClosedRange<Int64> = 0...3_600_000_000_000
+  package static let retryNanoseconds: ClosedRange<Int64> = 1_000_000...86_400_000_000_000
+  package static let ackDeadlineNanoseconds: ClosedRange<Int64> = 1_000_000...86_400_000_000_000
+  package static let maxRetryAttempts = 1 << 20
+  package static let minIsolatedMemoryBytes = 16 << 20
+  /// The built-in stream `dead`.
+  package static let deadRetainBytes = 1 << 30
+  package static let deadSegmentBytes = 16 << 20
   package static let maxRingBytes = 16 << 30
   package static let maxSegmentBytes = 1 << 30
   package static let maxBatchRecords = 1 << 20
@@ -129,4 +197,11 @@ package enum Limits {
   package static let maxEventLoops = 256
   package static let maxCommitLingerNanoseconds: Int64 = 1_000_000_000
   package static let maxDiagnostics = 100
+
+  // MARK: Daemon
+
+  /// How long a stopping daemon waits for answers and deliveries that are under way.
+  package static let drainNanoseconds: Int64 = 10_000_000_000
+  /// How often it looks whether a subscriber still gets nearer to the end.
+  package static let drainPollNanoseconds: Int64 = 200_000_000
 }

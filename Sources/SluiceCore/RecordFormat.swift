@@ -124,7 +124,7 @@ package struct RecordFields {
 package enum RecordFault: Error, Equatable {
   /// Fewer bytes at hand than the fixed parts or `length` need.
   case truncated
-  /// `length`, `header_len` or the variable lengths contradict each other.
+  /// `length`, `header_len` or the variable lengths contradict each other or `Limits`.
   case badLength
   case badType(UInt8)
   /// A reserved flag or field is not zero.
@@ -175,9 +175,12 @@ package struct RecordView {
     guard flags & ~1 == 0, base.loadLE(RecordLayout.reserved) as UInt16 == 0 else { throw .reservedBits }
     let headers = Int(base.loadLE(RecordLayout.headersLength) as UInt16)
     guard (headers > 0) == (flags & 1 == 1) else { throw .badLength }
-    let metadata =
-      Int(base.loadLE(RecordLayout.topicLength) as UInt16) + Int(base.loadLE(RecordLayout.keyLength) as UInt16)
-      + headers
+    let topic = Int(base.loadLE(RecordLayout.topicLength) as UInt16)
+    let key = Int(base.loadLE(RecordLayout.keyLength) as UInt16)
+    guard topic <= Limits.maxTopicBytes, key <= Limits.maxKeyBytes, headers <= Limits.maxHeadersBytes else {
+      throw .badLength
+    }
+    let metadata = topic + key + headers
     let payload = Int(base.loadLE(RecordLayout.payloadLength) as UInt32)
     let payloadStart = headerLength + RecordLayout.padded(metadata)
     guard payloadStart + RecordLayout.padded(payload) == bytes.count else { throw .badLength }

@@ -47,8 +47,7 @@ extension Diagnostic {
 }
 
 /// A piece of a file in quotes, fit for a message: no control characters, not too long.
-func quoted(_ text: String) -> String {
-  let limit = 60
+func quoted(_ text: String, limit: Int = 60) -> String {
   var shown = String.UnicodeScalarView()
   for (index, scalar) in text.unicodeScalars.enumerated() {
     if index == limit {

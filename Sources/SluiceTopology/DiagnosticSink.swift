@@ -6,11 +6,21 @@ final class DiagnosticSink {
   private var found: [Diagnostic] = []
   private var suppressed = 0
   private(set) var hasErrors = false
+  /// Values that are wrong already, where a second error would only be an echo of the first.
+  private var broken: Set<SourcePosition> = []
 
   func add(_ diagnostic: Diagnostic) {
     if diagnostic.severity == .error { hasErrors = true }
+    // What stands under an anchor is seen once per alias, and found wrong once.
+    if found.contains(diagnostic) || broken.contains(diagnostic.position) { return }
     if found.count < Limits.maxDiagnostics { found.append(diagnostic) } else { suppressed += 1 }
   }
+
+  func hasError(at position: SourcePosition) -> Bool {
+    found.contains { $0.severity == .error && $0.position == position }
+  }
+
+  func silence(_ position: SourcePosition) { broken.insert(position) }
 
   func error(
     at position: SourcePosition, _ message: String, expected: String? = nil, suggestion: String? = nil,

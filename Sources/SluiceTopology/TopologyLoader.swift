@@ -1,3 +1,5 @@
+import SluiceCore
+
 /// What loading gave.
 package enum TopologyResult: Sendable {
   case topology(Topology, warnings: [Diagnostic])
@@ -5,13 +7,19 @@ package enum TopologyResult: Sendable {
   case failed([Diagnostic])
 }
 
-/// YAML → checked topology.
+/// YAML → checked topology. Nothing is started, created or written; plugins are only asked for their schemas.
 package enum TopologyLoader {
   /// Reads the file at `path` and everything it includes.
   package static func load(
     path: String, environment: [String: String], plugins: any PluginSchemaProvider
   ) -> TopologyResult {
-    .failed([])
+    do {
+      let bytes = try FileReading.bytes(of: path, limit: Limits.maxTopologyBytes, regularOnly: false)
+      return load(bytes: bytes, name: path, environment: environment, plugins: plugins)
+    } catch {
+      let start = SourcePosition(file: path, line: 1, column: 1)
+      return .failed([Diagnostic(at: start, "the file can't be read: \(error.message)")])
+    }
   }
 
   /// The same for a text that is in memory; `name` stands for it in diagnostics. Relative paths resolve against
@@ -19,6 +27,22 @@ package enum TopologyLoader {
   package static func load(
     text: String, name: String, environment: [String: String], plugins: any PluginSchemaProvider
   ) -> TopologyResult {
-    .failed([])
+    load(bytes: Array(text.utf8), name: name, environment: environment, plugins: plugins)
+  }
+
+  static func load(
+    bytes: [UInt8], name: String, environment: [String: String], plugins: any PluginSchemaProvider,
+    unserved: [UnservedFeatures.Feature] = UnservedFeatures.all
+  ) -> TopologyResult {
+    let sink = DiagnosticSink()
+    var includes = Includes(environment: environment, sink: sink)
+    guard let root = includes.root(bytes, file: name) else { return .failed(sink.sorted()) }
+    let reader = TopologyReader(plugins: plugins, sink: sink)
+    let topology = reader.read(root, file: name)
+    UnservedFeatures.check(root, against: unserved, sink: sink)
+    guard var topology, !sink.hasErrors else { return .failed(sink.sorted()) }
+    topology.files = includes.files + includes.interpolation.files
+    topology.texts = sink.texts
+    return .topology(topology, warnings: sink.sorted())
   }
 }

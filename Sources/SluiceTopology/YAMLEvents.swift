@@ -92,8 +92,13 @@ final class YAMLEvents {
   private func syntaxError() -> Diagnostic {
     let problem = parser.pointee.problem.map { String(cString: $0) } ?? "this is not YAML"
     if parser.pointee.error == YAML_READER_ERROR {
+      var offset = min(parser.pointee.problem_offset, input.count)
+      // Where a sequence breaks off, its first byte is where it stands.
+      if problem.contains("trailing") {
+        repeat { offset -= 1 } while offset > 0 && input[offset] & 0xC0 == 0x80
+      }
       return Diagnostic(
-        at: position(ofByte: parser.pointee.problem_offset), "\(Self.readerProblem(problem)) in a YAML file",
+        at: position(ofByte: offset), "\(Self.readerProblem(problem)) in a YAML file",
         expected: "UTF-8 text without control characters")
     }
     var message = problem

@@ -22,13 +22,13 @@ struct YAMLReader {
 
   /// The document's root; nil for an empty file. Syntax errors go to the sink, and nil comes back.
   static func read(_ bytes: [UInt8], file: String, sink: DiagnosticSink) -> YAMLNode? {
-    sink.texts.add(file, text: String(decoding: bytes, as: UTF8.self))
     guard bytes.count <= Limits.maxTopologyBytes else {
       sink.error(
         at: SourcePosition(file: file, line: 1, column: 1),
         "the file has more than \(Limits.maxTopologyBytes) bytes", help: "split it with include:")
       return nil
     }
+    sink.texts.add(file, text: String(decoding: bytes, as: UTF8.self))
     var reader = YAMLReader(file: file, events: YAMLEvents(bytes, file: file), sink: sink)
     do {
       return try reader.document()

@@ -8,10 +8,10 @@
  *    draining   drain called        flush*, stop                                                    stopped
  *    stopped    stop returned       destroy                                                         gone
  *
- * (* any number of times.) When `start` fails with SLU_E_RETRYABLE or SLU_E_TIMEOUT the host may call it again; when it
- * gives up, or `start` failed otherwise, it calls `stop`, then `destroy`. `stop` is called exactly once if `start` ever
- * was. `interrupt` and `get_extension` may come on any thread from created until `destroy` is called. Verdicts and other
- * "running" calls to the host may be made from when `start` is called until `stop` returns.
+ * (* any number of times.) When `start` fails with SLU_E_RETRYABLE or SLU_E_TIMEOUT the host may call it again; when
+ * it gives up, or `start` failed otherwise, it calls `stop`, then `destroy`. `stop` is called exactly once if `start`
+ * ever was. `interrupt` and `get_extension` may come on any thread from created until `destroy` is called. Verdicts and
+ * other "running" calls to the host may be made from when `start` is called until `stop` returns.
  */
 #ifndef SLUICE_SUBSCRIBER_H
 #define SLUICE_SUBSCRIBER_H
@@ -33,7 +33,7 @@ typedef void (*slu_diagnose)(void *context, uint32_t severity, slu_bytes pointer
 #define SLU_DIAGNOSE_WARNING 2u /* told, but the config is taken */
 
 /* slu_subscriber.flags; bits not listed are 0 */
-#define SLU_F_EXCLUSIVE 1u    /* two instances of one config can't run at once: on reload the old one is stopped first */
+#define SLU_F_EXCLUSIVE 1u    /* two instances of one config can't run at once: the old one is stopped first */
 #define SLU_F_PROCESS_ONLY 2u /* must not share a process with the daemon (a Go runtime, say) */
 
 typedef struct slu_subscriber slu_subscriber;

@@ -1,0 +1,305 @@
+// One connection: bytes in, requests to the routes, answers out in the order of the requests.
+//
+//   open ──► closing ──► lingering ──► closed
+//     open       requests are parsed straight from the receive buffer; what is left of one is kept (`rest`), so an
+//                idle connection holds no buffer.
+//     closing    the last answer is decided (`Connection: close`, a refusal, a timeout); input is dropped.
+//     lingering  the last answer is written and the output is shut; input is dropped until the peer closes or
+//                `Limits.httpLingerSeconds` pass. Only after a refusal: closing at once would reset the connection
+//                under the answer. Otherwise `closing` goes to `closed`.
+//
+// Reading stops while `maxPipelinedRequests` wait for answers or the peer takes none (`isHeld`); nothing is parsed
+// meanwhile.
+
+import NIOCore
+import SluiceCore
+
+/// Confined to the loop of its channel.
+final class HTTPConnection: ChannelDuplexHandler {
+  typealias InboundIn = ByteBuffer
+  typealias OutboundIn = ByteBuffer
+  typealias OutboundOut = ByteBuffer
+
+  enum Life { case open, closing, lingering, closed }
+
+  let loop: HTTPLoop
+  /// Where the loop keeps this connection; −1 once it doesn't.
+  var index = -1
+  private var context: ChannelHandlerContext?
+  private var parser: HTTPRequestParser
+  private var rest = ByteBuffer()
+  private(set) var life = Life.open
+  /// Requests whose answers wait in the loop's queue.
+  private var waiting = 0
+  private var needsFlush = false
+  private var readIsHeld = false
+  private var peerIsDone = false
+  private var lingers = false
+  private var continueIsSent = false
+  /// The sweep at which what the connection does now began.
+  private var since = 0
+
+  init(loop: HTTPLoop) {
+    self.loop = loop
+    parser = HTTPRequestParser(limits: loop.settings.limits)
+  }
+
+  // MARK: Channel events
+
+  func handlerAdded(context: ChannelHandlerContext) {
+    self.context = context
+    since = loop.sweeps
+    loop.add(self)
+  }
+
+  func handlerRemoved(context: ChannelHandlerContext) { forget() }
+
+  func channelInactive(context: ChannelHandlerContext) {
+    forget()
+    context.fireChannelInactive()
+  }
+
+  func channelActive(context: ChannelHandlerContext) {
+    // Accepted just before the listener was closed.
+    if loop.isDraining { context.close(promise: nil) }
+    context.fireChannelActive()
+  }
+
+  private func forget() {
+    life = .closed
+    context = nil
+    rest = ByteBuffer()
+    loop.remove(self)
+  }
+
+  func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    // The peer reset the connection, or the like: nobody is left to be told.
+    context.close(promise: nil)
+  }
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    var bytes = unwrapInboundIn(data)
+    guard life == .open else { return }
+    loop.counters.received(bytes: bytes.readableBytes)
+    if rest.readableBytes == 0 {
+      serve(&bytes)
+      if life == .open, bytes.readableBytes > 0 {
+        // Copied into a buffer of its size, so that the receive buffer goes back to its pool.
+        rest = context.channel.allocator.buffer(capacity: bytes.readableBytes)
+        rest.writeImmutableBuffer(bytes)
+      }
+    } else {
+      rest.writeBuffer(&bytes)
+      serveRest()
+    }
+  }
+
+  func channelReadComplete(context: ChannelHandlerContext) {
+    if waiting == 0 { flushAnswers() }
+  }
+
+  func read(context: ChannelHandlerContext) {
+    if isHeld { readIsHeld = true } else { context.read() }
+  }
+
+  func channelWritabilityChanged(context: ChannelHandlerContext) {
+    if context.channel.isWritable { resume() }
+    context.fireChannelWritabilityChanged()
+  }
+
+  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+    if let event = event as? ChannelEvent, event == .inputClosed {
+      peerIsDone = true
+      closeIfDone()
+    }
+    context.fireUserInboundEventTriggered(event)
+  }
+
+  // MARK: Requests
+
+  private var isHeld: Bool {
+    waiting >= loop.settings.options.maxPipelinedRequests || context?.channel.isWritable == false
+  }
+
+  private func serveRest() {
+    // Taken out meanwhile: an answer that fails may close the connection, which empties `rest`.
+    var bytes = rest
+    rest = ByteBuffer()
+    serve(&bytes)
+    guard life == .open, bytes.readableBytes > 0 else { return }
+    bytes.discardReadBytes()
+    rest = bytes
+  }
+
+  /// Serves every whole request in `bytes` and moves the reader index behind the last one.
+  private func serve(_ bytes: inout ByteBuffer) {
+    var served = 0
+    bytes.withUnsafeReadableBytes { all in
+      while life == .open, !isHeld {
+        let unread = UnsafeRawBufferPointer(rebasing: all[served...])
+        let hadBegun = parser.isMidRequest
+        let wasInBody = parser.isInBody
+        switch parser.parse(unread) {
+        case .request(let request):
+          served += request.consumed
+          continueIsSent = false
+          serve(request, unread)
+          since = loop.sweeps
+        case .needMore:
+          if hadBegun != parser.isMidRequest || wasInBody != parser.isInBody { since = loop.sweeps }
+          sendContinueIfAwaited(unread.count)
+          return
+        case .refused(let refusal):
+          loop.counters.rejected(.malformed)
+          refuse(HTTPStatus(refusal), code: "\(refusal.code)", detail: "\(refusal.reason)")
+          return
+        }
+      }
+    }
+    bytes.moveReaderIndex(forwardBy: served)
+  }
+
+  private func sendContinueIfAwaited(_ count: Int) {
+    guard parser.isInBody, parser.head.expectsContinue, !continueIsSent, waiting == 0, count == parser.bodyStart else {
+      return
+    }
+    continueIsSent = true
+    write(ByteBuffer(string: "HTTP/1.1 100 Continue\r\n\r\n"))
+  }
+
+  /// The last answer on this connection, to something that is no request.
+  private func refuse(_ status: HTTPStatus, code: String, detail: String) {
+    _ = loop.now()
+    lingers = true
+    answer(loop.responses.problem(status, code: code, detail: detail, .close), .close)
+  }
+
+  // MARK: Answers
+
+  /// What the head says about the connection, unless the daemon is going down.
+  func persistence(_ head: HTTPRequestHead) -> HTTPPersistence {
+    guard head.keepAlive, !loop.isDraining else { return .close }
+    return head.minorVersion == 1 ? .implied : .announced
+  }
+
+  /// `202` once the record that was appended last is durable.
+  func answerAccepted(_ persistence: HTTPPersistence) {
+    waiting += 1
+    if case .implied = persistence {
+      loop.answerAccepted(self)
+    } else {
+      if case .close = persistence { life = .closing }
+      let response = HTTPResponse(status: .accepted, bytes: loop.responses.accepted(persistence))
+      loop.answer(self, response, closes: life == .closing)
+    }
+  }
+
+  /// Any other answer: at once if none waits before it.
+  func answer(_ response: HTTPResponse, _ persistence: HTTPPersistence) {
+    if case .close = persistence { life = .closing }
+    if waiting == 0 {
+      finish(response, closes: life == .closing)
+    } else {
+      waiting += 1
+      loop.answer(self, response, closes: life == .closing)
+    }
+  }
+
+  /// The loop says that it is this answer's turn.
+  func complete(_ answer: HTTPLoop.Answer) {
+    if let response = answer.response {
+      waiting -= 1
+      finish(response, closes: answer.closes)
+    } else {
+      waiting -= answer.accepted
+      loop.counters.answered(.accepted, answer.accepted)
+      write(loop.responses.accepted(answer.accepted))
+    }
+  }
+
+  private func finish(_ response: HTTPResponse, closes: Bool) {
+    loop.counters.answered(response.status)
+    guard closes, let context else { return write(response.bytes) }
+    needsFlush = false
+    since = loop.sweeps
+    let written = context.eventLoop.makePromise(of: Void.self)
+    let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+    written.futureResult.whenComplete { _ in bound.value.finalAnswerIsWritten() }
+    context.writeAndFlush(wrapOutboundOut(response.bytes), promise: written)
+  }
+
+  private func finalAnswerIsWritten() {
+    guard let context, life == .closing else { return }
+    guard lingers, !peerIsDone else { return context.close(promise: nil) }
+    life = .lingering
+    since = loop.sweeps
+    context.close(mode: .output, promise: nil)
+    if readIsHeld { releaseRead() }
+  }
+
+  private func write(_ bytes: ByteBuffer) {
+    guard let context else { return }
+    context.write(wrapOutboundOut(bytes), promise: nil)
+    guard !needsFlush else { return }
+    needsFlush = true
+    // While answers wait, and in the middle of a read, others may follow before the flush.
+    loop.flushLater(self)
+  }
+
+  /// Sends what was written, then goes on with what was held back meanwhile.
+  func flushAnswers() {
+    guard needsFlush, let context else { return }
+    needsFlush = false
+    context.flush()
+    resume()
+  }
+
+  private func resume() {
+    guard context != nil else { return }
+    if life == .open, !isHeld, rest.readableBytes > 0 { serveRest() }
+    if readIsHeld, !isHeld { releaseRead() }
+    closeIfDone()
+  }
+
+  private func releaseRead() {
+    readIsHeld = false
+    context?.read()
+  }
+
+  // MARK: Closing
+
+  /// After the peer's last byte: nothing is left but to answer what it sent.
+  private func closeIfDone() {
+    guard peerIsDone, waiting == 0, !needsFlush, life != .closing else { return }
+    context?.close(promise: nil)
+  }
+
+  /// Draining: nothing was asked, so nothing is owed.
+  func closeIfIdle() {
+    if life == .open, waiting == 0, !parser.isMidRequest, rest.readableBytes == 0 { context?.close(promise: nil) }
+  }
+
+  func cut() { context?.close(promise: nil) }
+
+  /// Once a second: whether the connection was closed for being too slow.
+  func sweep(_ now: Int) -> Bool {
+    let options = loop.settings.options
+    let age = now - since - 1
+    switch life {
+    case .open where waiting > 0:
+      return false
+    case .open where parser.isMidRequest:
+      guard age >= (parser.isInBody ? options.bodySeconds : options.headerSeconds) else { return false }
+      refuse(.requestTimeout, code: "timeout", detail: "the request took too long to arrive")
+    case .open, .closing:
+      guard age >= options.idleSeconds, waiting == 0 else { return false }
+      cut()
+    case .lingering:
+      if age >= Limits.httpLingerSeconds { cut() }
+      return false
+    case .closed:
+      return false
+    }
+    return true
+  }
+}

@@ -1,0 +1,120 @@
+import NIOCore
+import SluiceCore
+
+/// One answer, on its way to its turn.
+struct HTTPResponse {
+  var status: HTTPStatus
+  var bytes: ByteBuffer
+}
+
+/// What becomes of the connection after an answer, as its head says it.
+enum HTTPPersistence {
+  /// HTTP/1.1's default, said by saying nothing.
+  case implied
+  /// HTTP/1.0 asked for it and is told.
+  case announced
+  case close
+}
+
+/// The answers that are given under load, ready to be written, and the making of the others. One per loop; the `Date`
+/// in them is renewed at most once a second, by the first request that notices.
+struct HTTPResponses {
+  private let allocator = ByteBufferAllocator()
+  private var second = Int.min
+  private var date = ""
+  /// `202` a number of times behind each other; a slice of it answers several requests at once.
+  private var accepted = ByteBuffer()
+  private var acceptedBytes = 0
+  private var tooManyRequests = ByteBuffer()
+  private var unavailable = ByteBuffer()
+
+  static let queued = #"{"status":"queued"}"#
+  static let json = "application/json"
+  static let problem = "application/problem+json"
+
+  init(now: Int64) { refresh(now: now) }
+
+  /// Renews the date if `now` (nanoseconds since 1970) is in another second.
+  @inline(__always)
+  mutating func refresh(now: Int64) {
+    let current = Int(now / 1_000_000_000)
+    if current != second { renew(second: current) }
+  }
+
+  private mutating func renew(second current: Int) {
+    second = current
+    date = CivilTime.httpDate(seconds: current)
+    let one = make(.accepted, type: Self.json, body: Self.queued, .implied)
+    acceptedBytes = one.readableBytes
+    accepted = allocator.buffer(capacity: acceptedBytes * Limits.preparedAnswers)
+    for _ in 0..<Limits.preparedAnswers { accepted.writeImmutableBuffer(one) }
+    tooManyRequests = makeFull(.tooManyRequests, "the stream is full; try again later", .implied)
+    unavailable = makeFull(.unavailable, "the stream takes no records now", .implied)
+  }
+
+  /// `count` answers `202`, at most `Limits.preparedAnswers`.
+  @inline(__always)
+  func accepted(_ count: Int) -> ByteBuffer {
+    accepted.getSlice(at: 0, length: acceptedBytes * count) ?? accepted
+  }
+
+  func accepted(_ persistence: HTTPPersistence) -> ByteBuffer {
+    make(.accepted, type: Self.json, body: Self.queued, persistence)
+  }
+
+  /// The answer when the stream refuses: come back later, or don't count on it.
+  func full(_ reason: FullReason, _ persistence: HTTPPersistence) -> HTTPResponse {
+    let status: HTTPStatus
+    switch reason {
+    case .ring, .retention: status = .tooManyRequests
+    case .disk, .closing: status = .unavailable
+    }
+    if case .implied = persistence {
+      return HTTPResponse(status: status, bytes: status == .unavailable ? unavailable : tooManyRequests)
+    }
+    return HTTPResponse(status: status, bytes: makeFull(status, "the stream takes no records now", persistence))
+  }
+
+  private func makeFull(_ status: HTTPStatus, _ detail: String, _ persistence: HTTPPersistence) -> ByteBuffer {
+    make(
+      status, type: Self.problem, body: Self.problem(status, code: "stream_full", detail: detail), persistence,
+      extra: "Retry-After: \(Limits.retryAfterSeconds)\r\n")
+  }
+
+  /// A problem details answer (RFC 9457).
+  func problem(
+    _ status: HTTPStatus, code: String, detail: String, offset: Int? = nil, _ persistence: HTTPPersistence,
+    extra: String = "", omitsBody: Bool = false
+  ) -> HTTPResponse {
+    let body = Self.problem(status, code: code, detail: detail, offset: offset)
+    return HTTPResponse(
+      status: status,
+      bytes: make(status, type: Self.problem, body: body, persistence, extra: extra, omitsBody: omitsBody))
+  }
+
+  /// `code` and `detail` are ours and hold nothing that JSON must escape.
+  private static func problem(_ status: HTTPStatus, code: String, detail: String, offset: Int? = nil) -> String {
+    let place = offset.map { #","offset":\#($0)"# } ?? ""
+    return #"{"type":"about:blank","title":"\#(status.reason)","status":\#(status.code),"#
+      + #""code":"\#(code)","detail":"\#(detail)"\#(place)}"#
+  }
+
+  /// A whole response. `extra` holds complete header lines.
+  func make(
+    _ status: HTTPStatus, type: String, body: String, _ persistence: HTTPPersistence, extra: String = "",
+    omitsBody: Bool = false
+  ) -> ByteBuffer {
+    var bytes = allocator.buffer(capacity: 256 + body.utf8.count)
+    bytes.writeString("HTTP/1.1 \(status.code) \(status.reason)\r\nDate: \(date)\r\n")
+    bytes.writeString("Content-Type: \(type)\r\nContent-Length: \(body.utf8.count)\r\n")
+    switch persistence {
+    case .implied: break
+    case .announced: bytes.writeString("Connection: keep-alive\r\n")
+    case .close: bytes.writeString("Connection: close\r\n")
+    }
+    bytes.writeString(extra)
+    bytes.writeString("\r\n")
+    if !omitsBody { bytes.writeString(body) }
+    return bytes
+  }
+}

@@ -1,0 +1,65 @@
+import NIOCore
+import SluiceCore
+
+/// What an HTTP source is told by the topology.
+package struct HTTPSourceOptions: Sendable {
+  package var name: String
+  package var host: String
+  /// 0 asks the kernel for a free one.
+  package var port: Int
+  package var defaultTopic: String
+  package var maxBodyBytes: Int
+  package var headerSeconds = Limits.httpHeaderSeconds
+  package var bodySeconds = Limits.httpBodySeconds
+  package var idleSeconds = Limits.httpIdleSeconds
+  package var maxPipelinedRequests = Limits.maxPipelinedRequests
+
+  package init(
+    name: String, host: String, port: Int, defaultTopic: String = "", maxBodyBytes: Int = Limits.defaultMaxRecordBytes
+  ) {
+    precondition(defaultTopic.utf8.count <= Limits.maxTopicBytes, "the topology checks topics")
+    precondition(maxBodyBytes > 0 && maxBodyBytes <= Limits.maxMaxRecordBytes, "the topology checks max_record")
+    self.name = name
+    self.host = host
+    self.port = port
+    self.defaultTopic = defaultTopic
+    self.maxBodyBytes = maxBodyBytes
+  }
+}
+
+/// What `/health`, `/ready` and `/metrics` show. Called on an event loop: must not block.
+package protocol ControlEndpoints: Sendable {
+  /// Whether the process lives and data flows.
+  func health() -> (ok: Bool, json: String)
+  /// Whether every stream and subscriber is up.
+  func ready() -> (ok: Bool, json: String)
+  func metricFamilies() -> [MetricFamily]
+}
+
+/// What all loops of one source share.
+///
+/// `@unchecked Sendable`: constant after `init`; the topic's bytes are written once there and freed with the last
+/// reference.
+final class HTTPSettings: @unchecked Sendable {
+  let name: String
+  let options: HTTPSourceOptions
+  let limits: HTTPLimits
+  let stream: (any IngestStream)?
+  let endpoints: any ControlEndpoints
+  let defaultTopic: UnsafeRawBufferPointer
+
+  init(_ options: HTTPSourceOptions, stream: (any IngestStream)?, endpoints: any ControlEndpoints) {
+    name = options.name
+    self.options = options
+    self.stream = stream
+    self.endpoints = endpoints
+    limits = HTTPLimits(
+      requestLineBytes: Limits.maxRequestLineBytes, headerBytes: Limits.maxHeaderBytes,
+      headerCount: Limits.maxHeaderCount, bodyBytes: options.maxBodyBytes, trailerBytes: Limits.maxTrailerBytes)
+    let topic = UnsafeMutableRawBufferPointer.allocate(byteCount: options.defaultTopic.utf8.count, alignment: 1)
+    topic.copyBytes(from: options.defaultTopic.utf8)
+    defaultTopic = UnsafeRawBufferPointer(topic)
+  }
+
+  deinit { defaultTopic.deallocate() }
+}

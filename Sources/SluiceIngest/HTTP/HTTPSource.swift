@@ -1,0 +1,89 @@
+import Logging
+import NIOCore
+import NIOPosix
+import SluiceCore
+import Synchronization
+
+/// An HTTP listener: `POST /log` into a stream, and what the daemon shows of itself. Without a stream it is an admin
+/// listener, which shows only.
+package final class HTTPSource: MetricSource {
+  private let settings: HTTPSettings
+  private let group: MultiThreadedEventLoopGroup
+  private let logger: Logger
+  private let loops: [HTTPLoop]
+  private let listener = Mutex<(any Channel)?>(nil)
+
+  package init(
+    _ options: HTTPSourceOptions, stream: (any IngestStream)?, group: MultiThreadedEventLoopGroup,
+    endpoints: any ControlEndpoints, logger: Logger
+  ) {
+    let settings = HTTPSettings(options, stream: stream, endpoints: endpoints)
+    self.settings = settings
+    self.group = group
+    self.logger = logger
+    loops = group.makeIterator().map { HTTPLoop(eventLoop: $0, settings: settings, counters: HTTPCounters()) }
+  }
+
+  /// Opens a lane on each loop and listens. Returns the address that was bound.
+  package func start() async throws -> SocketAddress {
+    let options = settings.options
+    let loopOf = Dictionary(uniqueKeysWithValues: loops.map { (ObjectIdentifier($0.eventLoop), $0) })
+    for loop in loops { try await loop.eventLoop.submit { loop.open() }.get() }
+    let bootstrap = ServerBootstrap(group: group)
+      .serverChannelOption(ChannelOptions.backlog, value: Int32(Limits.listenBacklog))
+      .serverChannelOption(ChannelOptions.socketOption(.so_reuseaddr), value: 1)
+      .serverChannelOption(ChannelOptions.maxMessagesPerRead, value: 64)
+      .childChannelOption(ChannelOptions.tcpOption(.tcp_nodelay), value: 1)
+      .childChannelOption(ChannelOptions.allowRemoteHalfClosure, value: true)
+      .childChannelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          guard let loop = loopOf[ObjectIdentifier(channel.eventLoop)] else {
+            preconditionFailure("a channel's loop is one of its group's")
+          }
+          try channel.pipeline.syncOperations.addHandler(HTTPConnection(loop: loop))
+        }
+      }
+    let channel: any Channel
+    do {
+      channel = try await bootstrap.bind(host: options.host, port: options.port).get()
+    } catch {
+      await drain(within: .zero)
+      throw error
+    }
+    listener.withLock { $0 = channel }
+    guard let address = channel.localAddress else { preconditionFailure("a bound socket has an address") }
+    logger.info(
+      "listening", metadata: ["source": "\(settings.name)", "address": "\(address)", "loops": "\(loops.count)"])
+    return address
+  }
+
+  /// Takes no connections from now on; those that are open go on.
+  package func stopAccepting() async {
+    let channel = listener.withLock { listener in
+      defer { listener = nil }
+      return listener
+    }
+    // A listener that is gone already is what was wanted.
+    try? await channel?.close().get()
+  }
+
+  /// Stops accepting, answers what is pending, closes every connection and the lanes; connections that are left at
+  /// the deadline are cut. The source is not used again.
+  package func drain(within limit: Duration) async {
+    await stopAccepting()
+    let nanoseconds = limit.components.seconds * 1_000_000_000 + limit.components.attoseconds / 1_000_000_000
+    let limit = TimeAmount.nanoseconds(nanoseconds)
+    let drains = loops.map { loop in loop.eventLoop.flatSubmit { loop.drain(within: limit) } }
+    for drain in drains {
+      do {
+        try await drain.get()
+      } catch {
+        logger.error("draining failed", metadata: ["source": "\(settings.name)", "error": "\(error)"])
+      }
+    }
+  }
+
+  package func metrics() -> [MetricFamily] {
+    HTTPCounters.families(source: settings.name, loops.map(\.counters))
+  }
+}

@@ -1,0 +1,70 @@
+/// The statuses that are ever answered; each has its counter.
+enum HTTPStatus: Int, CaseIterable {
+  case ok, accepted
+  case badRequest, notFound, methodNotAllowed, requestTimeout, lengthRequired, bodyTooLarge, targetTooLong
+  case unsupportedEncoding, expectationFailed, tooManyRequests, headersTooLarge
+  case unavailable, versionNotSupported
+
+  var code: Int {
+    switch self {
+    case .ok: 200
+    case .accepted: 202
+    case .badRequest: 400
+    case .notFound: 404
+    case .methodNotAllowed: 405
+    case .requestTimeout: 408
+    case .lengthRequired: 411
+    case .bodyTooLarge: 413
+    case .targetTooLong: 414
+    case .unsupportedEncoding: 415
+    case .expectationFailed: 417
+    case .tooManyRequests: 429
+    case .headersTooLarge: 431
+    case .unavailable: 503
+    case .versionNotSupported: 505
+    }
+  }
+
+  var reason: String {
+    switch self {
+    case .ok: "OK"
+    case .accepted: "Accepted"
+    case .badRequest: "Bad Request"
+    case .notFound: "Not Found"
+    case .methodNotAllowed: "Method Not Allowed"
+    case .requestTimeout: "Request Timeout"
+    case .lengthRequired: "Length Required"
+    case .bodyTooLarge: "Content Too Large"
+    case .targetTooLong: "URI Too Long"
+    case .unsupportedEncoding: "Unsupported Media Type"
+    case .expectationFailed: "Expectation Failed"
+    case .tooManyRequests: "Too Many Requests"
+    case .headersTooLarge: "Request Header Fields Too Large"
+    case .unavailable: "Service Unavailable"
+    case .versionNotSupported: "HTTP Version Not Supported"
+    }
+  }
+
+  /// The status of a request that the parser refused.
+  init(_ refusal: HTTPRefusal) {
+    self = HTTPStatus.allCases.first { $0.code == refusal.status } ?? .badRequest
+  }
+}
+
+/// Why a record was not taken; the label of its counter.
+enum RejectReason: Int, CaseIterable {
+  case malformed, json, metadata, tooLarge, ring, retention, disk, closing
+
+  var label: String {
+    switch self {
+    case .malformed: "malformed"
+    case .json: "json"
+    case .metadata: "metadata"
+    case .tooLarge: "too_large"
+    case .ring: "ring"
+    case .retention: "retention"
+    case .disk: "disk"
+    case .closing: "closing"
+    }
+  }
+}

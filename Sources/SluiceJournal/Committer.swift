@@ -1,0 +1,310 @@
+import SluiceCore
+import Synchronization
+
+// The commit thread. Depth one, no linger: it takes all that waits (up to `groupBytes`), writes it as one group, syncs
+// it if the stream's durability asks for that, publishes it, and begins again. What comes in while it syncs is the next
+// group. After `idleMarkerNanoseconds` without records an empty group is written and synced: its watermark is the
+// witness of the group before.
+
+/// `@unchecked Sendable`: made on one thread and handed to the commit thread, which alone touches it from then on.
+final class Committer: @unchecked Sendable {
+  private let core: LogCore
+  private var segment: ActiveSegment
+  private let extents: UnsafeMutableBufferPointer<Extent>
+  private let pieces: UnsafeMutableBufferPointer<WritePiece>
+  private var head: UnsafeMutableRawBufferPointer
+  /// Bytes written since the last sync.
+  private var isDirty = false
+  private var lastSync: Int64 = 0
+  private var lastCommit: Int64 = 0
+  /// The last group carries records, so nothing after it witnesses them yet.
+  private var needsMarker = false
+  private var lastIngestTime: Int64
+  private var lastWallTime: Int64
+
+  init(_ core: LogCore, _ segment: consuming ActiveSegment, lastTime: Int64) {
+    self.core = core
+    self.segment = segment
+    lastIngestTime = lastTime
+    lastWallTime = lastTime
+    extents = .allocate(capacity: Limits.maxGroupPieces)
+    // Head and padding beside the records.
+    pieces = .allocate(capacity: Limits.maxGroupPieces + 2)
+    head = .allocate(byteCount: Limits.groupAlignment, alignment: Limits.groupAlignment)
+    lastSync = Clock.monotonic()
+  }
+
+  deinit {
+    extents.deallocate()
+    pieces.deallocate()
+    head.deallocate()
+  }
+
+  // MARK: The loop
+
+  func run() {
+    do throws(IOFault) {
+      while true {
+        let count = core.ring.take(into: extents, maxBytes: core.options.groupBytes)
+        if count > 0 {
+          try retryingWithoutSpace { () throws(IOFault) in try commit(count) }
+          continue
+        }
+        if core.isClosing.load(ordering: .acquiring) {
+          if core.ring.pending.bytes == 0 { break }
+          continue
+        }
+        let deadline = try serveIdleness()
+        core.commitBell.wait(until: deadline)
+      }
+      try retryingWithoutSpace { () throws(IOFault) in try finish() }
+    } catch {
+      core.fail(error)
+      core.readers.forEach { $0.ringSync() }
+    }
+  }
+
+  /// Does what is due when no records wait, and says until when there is nothing to do.
+  private func serveIdleness() throws(IOFault) -> Int64 {
+    var now = Clock.monotonic()
+    if core.syncRequested.exchange(false, ordering: .acquiringAndReleasing) {
+      try syncIfDirty()
+      now = Clock.monotonic()
+    }
+    var deadline = Int64.max
+    if isDirty {
+      let due = lastSync + Limits.lazySyncNanoseconds
+      if now >= due { try syncIfDirty() } else { deadline = due }
+    }
+    if needsMarker {
+      let due = lastCommit + core.options.idleMarkerNanoseconds
+      guard now >= due else { return min(deadline, due) }
+      try retryingWithoutSpace { () throws(IOFault) in
+        try syncIfDirty()
+        try writeGroup(extents: 0, flags: .idle)
+        try sync()
+      }
+      needsMarker = false
+      core.counters.countMarker()
+    }
+    return deadline
+  }
+
+  /// A full disk is no failure: producers are refused and the same bytes are written again when there is room.
+  private func retryingWithoutSpace(_ body: () throws(IOFault) -> Void) throws(IOFault) {
+    while true {
+      do throws(IOFault) {
+        try body()
+        if core.isFull(.noSpace) { core.setFull(.noSpace, false) }
+        return
+      } catch {
+        // A sync that fails is final, whatever the reason it gives.
+        guard error.isNoSpace, error.operation != .sync, !core.isClosing.load(ordering: .acquiring) else { throw error }
+        core.setFull(.noSpace, true)
+        core.keeperBell.ring()
+        core.commitBell.wait(until: Clock.monotonic() + Limits.fullRetryNanoseconds)
+      }
+    }
+  }
+
+  // MARK: One commit
+
+  private func commit(_ count: Int) throws(IOFault) {
+    let started = Clock.monotonic()
+    let first = extents[0].firstLSN
+    let group = try writeGroup(extents: count, flags: [])
+    core.ring.finishWrite()
+    precondition(group.firstLSN == first && group.nextLSN == extents[count - 1].nextLSN, "LSNs follow each other")
+    let last = group.nextLSN - 1
+    core.writtenLSN.store(last, ordering: .sequentiallyConsistent)
+    if core.options.durability == .fsync {
+      try sync()
+    } else if started - lastSync >= Limits.lazySyncNanoseconds
+      || core.syncRequested.exchange(false, ordering: .acquiringAndReleasing)
+    {
+      try sync()
+    }
+    core.publish(committed: last)
+    wakeLanes()
+    let now = Clock.monotonic()
+    lastCommit = now
+    needsMarker = true
+    core.counters.countCommit(
+      records: group.count, bytes: group.bodyBytes - group.definitionBytes, diskBytes: group.paddedBytes,
+      nanoseconds: now - started)
+    core.noteWritten()
+  }
+
+  private func wakeLanes() {
+    let acknowledged = core.acknowledgedLSN
+    core.lanes.forEach { $0.wakeIfReached(acknowledged) }
+  }
+
+  private func syncIfDirty() throws(IOFault) { if isDirty { try sync() } }
+
+  private func sync() throws(IOFault) {
+    try segment.file.sync()
+    isDirty = false
+    lastSync = Clock.monotonic()
+    core.durableLSN.store(core.writtenLSN.load(ordering: .relaxed), ordering: .sequentiallyConsistent)
+    core.readers.forEach { $0.ringSync() }
+  }
+
+  /// Writes one group of the first `count` extents. Repeatable: until it returns, the same call writes the same place.
+  @discardableResult
+  private func writeGroup(extents count: Int, flags: GroupHeader.Flags) throws(IOFault) -> GroupHeader {
+    var recordBytes = 0
+    for place in 0..<count { recordBytes += extents[place].length }
+    var definitions = core.names.definitions(forSegmentHead: segment.isEmpty)
+    var definitionBytes = encode(definitions)
+    if !segment.hasRoom(for: definitionBytes + recordBytes, sealing: flags.contains(.seal)) {
+      try rotate()
+      definitions = core.names.definitions(forSegmentHead: true)
+      definitionBytes = encode(definitions)
+    }
+    var group = GroupHeader(
+      firstLSN: core.writtenLSN.load(ordering: .relaxed) + 1,
+      durableLSN: core.durableLSN.load(ordering: .relaxed), previousCRC: segment.link, wallTime: 0)
+    group.flags = flags
+    group.definitionBytes = definitionBytes
+    group.bodyBytes = definitionBytes + recordBytes
+    fill(&group, extents: count)
+    if count > 0, let first = extents.first { precondition(first.firstLSN == group.firstLSN, "no LSN is left out") }
+    group.encode(to: head.baseAddress!, salt: segment.header.salt, offset: segment.offset)
+    var piecesUsed = 1
+    pieces[0] = WritePiece(UnsafeRawPointer(head.baseAddress!), Limits.groupHeaderBytes + definitionBytes)
+    for place in 0..<count { add(extents[place], to: &piecesUsed) }
+    let padding = group.paddedBytes - Limits.groupHeaderBytes - group.bodyBytes
+    if padding > 0 {
+      pieces[piecesUsed] = WritePiece(ZeroBlock.bytes.baseAddress!, padding)
+      piecesUsed += 1
+    }
+    isDirty = true
+    try segment.file.write(UnsafeMutableBufferPointer(rebasing: pieces[..<piecesUsed]), at: segment.offset)
+    core.names.wrote(definitions)
+    core.catalog.wroteGroup(group, at: segment.offset)
+    segment.wrote(group)
+    return group
+  }
+
+  private func add(_ extent: Extent, to used: inout Int) {
+    if used > 1, pieces[used - 1].base + pieces[used - 1].count == UnsafeRawPointer(extent.start) {
+      pieces[used - 1].count += extent.length
+      return
+    }
+    pieces[used] = WritePiece(extent.start, extent.length)
+    used += 1
+  }
+
+  /// Puts the definitions behind the place of the header, and returns their length.
+  private func encode(_ definitions: [Definition]) -> Int {
+    if definitions.isEmpty { return 0 }
+    var bytes: [UInt8] = []
+    for definition in definitions { DefinitionCodec.append(definition, to: &bytes) }
+    if head.count < Limits.groupHeaderBytes + bytes.count {
+      head.deallocate()
+      head = .allocate(
+        byteCount: GroupHeader.padded(Limits.groupHeaderBytes + bytes.count), alignment: Limits.groupAlignment)
+    }
+    UnsafeMutableRawBufferPointer(rebasing: head[Limits.groupHeaderBytes...]).copyBytes(from: bytes)
+    return bytes.count
+  }
+
+  /// One walk over the records: counts them, makes their ingest times rise, and sums up body_crc.
+  private func fill(_ group: inout GroupHeader, extents count: Int) {
+    var crc = CRC32C.of(
+      UnsafeRawBufferPointer(start: head.baseAddress! + Limits.groupHeaderBytes, count: group.definitionBytes))
+    var last = lastIngestTime
+    for place in 0..<count {
+      let extent = extents[place]
+      var at = extent.start
+      let end = at + extent.length
+      var records = 0
+      while at < end {
+        let own: Int64 = at.loadLE(RecordLayout.ingestTime)
+        if own < last { at.storeLE(last, RecordLayout.ingestTime) } else { last = own }
+        crc = CRC32C.of(UnsafeRawBufferPointer(start: at, count: Limits.serverPartBytes), seed: crc)
+        at += Int(at.loadLE(RecordLayout.length) as UInt32)
+        records += 1
+      }
+      precondition(at == end && records == extent.count, "an extent holds whole records, as many as it says")
+      group.count += records
+    }
+    lastIngestTime = last
+    lastWallTime = max(lastWallTime, last, Clock.wall())
+    group.wallTime = lastWallTime
+    group.bodyCRC = crc
+  }
+
+  // MARK: Segments
+
+  /// Seals the segment and begins the next. The seal is on the device before the next file has a name.
+  private func rotate() throws(IOFault) {
+    if !segment.isSealed { try seal() }
+    var header = SegmentHeader(
+      uuid: core.uuid, salt: UInt64.random(in: 1...UInt64.max),
+      baseLSN: core.writtenLSN.load(ordering: .relaxed) + 1, createdTime: max(lastWallTime, Clock.wall()))
+    if core.options.durability != .fsync { header.flags.insert(.early) }
+    header.previousBaseLSN = segment.header.baseLSN
+    header.previousLastLSN = header.baseLSN - 1
+    header.previousLinkCRC = segment.link
+    let file = try takeNextFile()
+    try SegmentFile.install(file, &header, in: core.options.directory, on: core.storage)
+    core.catalog.started(header)
+    segment = ActiveSegment(file: file, header: header, limit: core.options.effectiveSegmentBytes)
+    isDirty = false
+    core.keeperBell.ring()
+  }
+
+  private func takeNextFile() throws(IOFault) -> LogFile {
+    if let file = core.nextFile.withLock({ $0.take() }) { return file }
+    return try SegmentFile.layOut(
+      in: core.options.directory, bytes: core.options.effectiveSegmentBytes, on: core.storage)
+  }
+
+  private func seal() throws(IOFault) {
+    try syncIfDirty()
+    try writeGroup(extents: 0, flags: .seal)
+    try sync()
+    segment.isSealed = true
+    // What was laid out and not used. Nothing depends on it.
+    try? segment.file.truncate(to: segment.offset)
+  }
+
+  /// The last group of an orderly end: after it, the next start knows that nothing is missing.
+  private func finish() throws(IOFault) {
+    if !segment.isSealed { try seal() }
+    needsMarker = false
+  }
+}
+
+/// The segment that is being written.
+struct ActiveSegment: ~Copyable {
+  let file: LogFile
+  let header: SegmentHeader
+  private let limit: Int
+  private(set) var offset = Limits.segmentHeaderBytes
+  private(set) var link: UInt32
+  var isSealed = false
+
+  init(file: consuming LogFile, header: SegmentHeader, limit: Int) {
+    self.file = file
+    self.header = header
+    self.limit = limit
+    link = header.checksum
+  }
+
+  var isEmpty: Bool { offset == Limits.segmentHeaderBytes }
+
+  /// Whether a group with this body fits, with a seal behind it. An empty segment takes any group.
+  func hasRoom(for bodyBytes: Int, sealing: Bool) -> Bool {
+    if sealing || isEmpty { return !isSealed }
+    let bytes = GroupHeader.padded(Limits.groupHeaderBytes + bodyBytes)
+    return !isSealed && offset + bytes + Limits.groupAlignment <= limit
+  }
+
+  mutating func wrote(_ group: GroupHeader) {
+    offset += group.paddedBytes
+    link = group.checksum
+  }
+}

@@ -1,0 +1,158 @@
+import SluiceCore
+import Synchronization
+
+/// One subscriber's position, shared by its reader, the keeper and whoever looks.
+final class Cursor: Sendable {
+  let name: String
+  /// The lowest LSN that is not settled. Only rises.
+  let lsn: Atomic<UInt64>
+  /// When its reader was last connected.
+  let updatedTime: Atomic<Int64>
+  let connected: Atomic<Bool>
+
+  init(_ entry: CursorEntry, connected: Bool) {
+    name = entry.name
+    lsn = Atomic(entry.lsn)
+    updatedTime = Atomic(entry.updatedTime)
+    self.connected = Atomic(connected)
+  }
+}
+
+/// Every subscriber that the log knows.
+final class CursorTable: Sendable {
+  private let state: Mutex<[Cursor]>
+  /// Set by whoever moves a cursor, cleared by the keeper before it writes them.
+  let dirty = Atomic<Bool>(false)
+
+  init(_ entries: [CursorEntry]) {
+    state = Mutex(entries.map { Cursor($0, connected: false) })
+  }
+
+  var all: [Cursor] { state.withLock { $0 } }
+
+  func find(_ name: String) -> Cursor? { state.withLock { $0.first { $0.name == name } } }
+
+  /// The named cursor, marked as connected; a new one begins at `lsn`. Nil when it is connected already.
+  func connect(_ name: String, newAt lsn: UInt64, now: Int64) throws(JournalError) -> Cursor {
+    let result = state.withLock { cursors -> Result<Cursor, JournalError> in
+      if let cursor = cursors.first(where: { $0.name == name }) {
+        guard !cursor.connected.exchange(true, ordering: .acquiringAndReleasing) else {
+          return .failure(JournalError(.options, "subscriber \(name) is connected to this stream already"))
+        }
+        return .success(cursor)
+      }
+      guard cursors.count < Limits.maxCursorsPerLog else {
+        return .failure(
+          JournalError(.limit, "the stream has \(cursors.count) cursors, the most there can be; let old ones expire"))
+      }
+      let cursor = Cursor(CursorEntry(name: name, lsn: lsn, updatedTime: now), connected: true)
+      cursors.append(cursor)
+      return .success(cursor)
+    }
+    return try result.get()
+  }
+
+  /// Forgets cursors whose subscriber has not been seen since `limit`.
+  func expire(before limit: Int64) {
+    state.withLock { cursors in
+      cursors.removeAll {
+        !$0.connected.load(ordering: .acquiring) && $0.updatedTime.load(ordering: .relaxed) < limit
+      }
+    }
+  }
+
+  /// Forgets one that is not connected. False when it is, or is not there.
+  func forget(_ name: String) -> Bool {
+    state.withLock { cursors in
+      guard let place = cursors.firstIndex(where: { $0.name == name }), !cursors[place].connected.load(ordering: .acquiring)
+      else { return false }
+      cursors.remove(at: place)
+      return true
+    }
+  }
+
+  /// The lowest position that anyone still needs; nil when there is no subscriber.
+  var lowest: UInt64? {
+    state.withLock { $0.map { $0.lsn.load(ordering: .acquiring) }.min() }
+  }
+
+  /// What a slot says: never above what is durable.
+  func entries(durableLSN: UInt64) -> [CursorEntry] {
+    state.withLock { cursors in
+      cursors.map { cursor in
+        CursorEntry(
+          name: cursor.name, lsn: min(cursor.lsn.load(ordering: .acquiring), durableLSN + 1),
+          updatedTime: cursor.updatedTime.load(ordering: .relaxed))
+      }
+    }
+  }
+}
+
+/// `cursors.slot`, open for writing. Whoever writes holds the mutex around the sync: the keeper, a reader that flushes.
+final class CursorFile: Sendable {
+  private struct State: ~Copyable {
+    var file: LogFile
+    var generation: UInt64
+  }
+  private let state: Mutex<State>
+
+  init(_ file: consuming LogFile, generation: UInt64) {
+    state = Mutex(State(file: file, generation: generation))
+  }
+
+  /// Writes the next generation and syncs it. `make` is called under the mutex, so that a later generation never says
+  /// less than an earlier one.
+  func write(_ make: (_ generation: UInt64) -> CursorSlot) throws(IOFault) {
+    let result = state.withLock { state -> Result<Void, IOFault> in
+      Result { () throws(IOFault) in
+        let slot = make(state.generation + 1)
+        let bytes = slot.encoded()
+        var fault: IOFault?
+        bytes.withUnsafeBytes { raw in
+          do throws(IOFault) { try state.file.write(raw, at: slot.offset) } catch { fault = error }
+        }
+        if let fault { throw fault }
+        try state.file.sync()
+        state.generation += 1
+      }
+    }
+    try result.get()
+  }
+
+  /// Reads both slots. Nil when the file is not there.
+  static func read(_ path: String, on storage: any LogStorage) throws(IOFault) -> CursorFileContent {
+    let file: LogFile
+    do throws(IOFault) {
+      file = try LogFile(path, .read, on: storage)
+    } catch {
+      if error.code == ErrorCode.notFound { return .absent }
+      throw error
+    }
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 2 * Limits.cursorSlotBytes, alignment: 4096)
+    defer { buffer.deallocate() }
+    let count = try file.read(into: buffer, at: 0)
+    var newest: CursorSlot?
+    var faults: [CursorSlotFault] = []
+    for place in 0..<2 {
+      let start = min(count, place * Limits.cursorSlotBytes)
+      let end = min(count, start + Limits.cursorSlotBytes)
+      do throws(CursorSlotFault) {
+        let slot = try CursorSlot.decode(UnsafeRawBufferPointer(rebasing: buffer[start..<end]))
+        if slot.generation > newest?.generation ?? 0 { newest = slot }
+      } catch { faults.append(error) }
+    }
+    if case .version(let version)? = faults.first(where: { if case .version = $0 { true } else { false } }) {
+      return .newerVersion(version)
+    }
+    if let newest { return .slot(newest) }
+    return .unreadable("\(faults)")
+  }
+}
+
+/// What `cursors.slot` holds.
+enum CursorFileContent {
+  case absent
+  case slot(CursorSlot)
+  case newerVersion(UInt16)
+  case unreadable(String)
+}

@@ -1,0 +1,262 @@
+import SluiceCore
+import Synchronization
+
+/// What the parts of one open log share: lanes, the commit thread, the keeper and readers. Everything here is atomic
+/// or behind a mutex of its own; no two of the mutexes are ever held together, but for the ring's, under which a lane's
+/// atomics are touched.
+final class LogCore: Sendable {
+  let options: StreamOptions
+  let uuid: LogUUID
+  let storage: any LogStorage
+  let observer: any LogObserver
+  let ring: TailRing
+  let catalog: SegmentCatalog
+  let cursors: CursorTable
+  let cursorFile: CursorFile
+  let names: LogNames
+  let buffers = ReadBufferPool()
+  let counters = LogCounters()
+  /// A segment laid out ahead. The mutex is held while one is made: two must not write the same temporary file.
+  let nextFile = Mutex<LogFile?>(nil)
+
+  /// The last LSN that may be handed out: written, and with `fsync` synced.
+  let committedLSN: Atomic<UInt64>
+  let writtenLSN: Atomic<UInt64>
+  let durableLSN: Atomic<UInt64>
+  /// The lowest LSN that is kept.
+  let trimLSN: Atomic<UInt64>
+  /// Bytes written, less those that some subscriber has not settled, as the keeper last found them.
+  let settledMark = Atomic<Int>(0)
+  /// Bits of `FullBit`.
+  private let fullBits = Atomic<UInt8>(0)
+  private let failure = Mutex<IOFault?>(nil)
+  let hasFailed = Atomic<Bool>(false)
+  let isClosing = Atomic<Bool>(false)
+  let syncRequested = Atomic<Bool>(false)
+
+  let commitBell = Doorbell()
+  let keeperBell = Doorbell()
+  let lanes = SharedList<LogLane>()
+  let readers = SharedList<ReaderBells>()
+
+  init(
+    _ start: LogStart, cursorFile: CursorFile, options: StreamOptions, storage: any LogStorage,
+    observer: any LogObserver
+  ) {
+    self.options = options
+    self.storage = storage
+    self.observer = observer
+    self.cursorFile = cursorFile
+    uuid = start.header.uuid
+    let next = start.header.baseLSN
+    ring = TailRing(slabBytes: options.slabBytes, slabCount: options.slabCount, nextLSN: next)
+    catalog = SegmentCatalog(start.segments)
+    cursors = CursorTable(start.cursors)
+    names = LogNames(start.definitions)
+    committedLSN = Atomic(next - 1)
+    writtenLSN = Atomic(next - 1)
+    durableLSN = Atomic(next - 1)
+    trimLSN = Atomic(start.trimLSN)
+  }
+
+  func path(_ name: String) -> String { options.directory + "/" + name }
+
+  /// The last LSN whose producer may be answered.
+  var acknowledgedLSN: UInt64 {
+    switch options.durability {
+    case .memory, .written: writtenLSN.load(ordering: .sequentiallyConsistent)
+    case .fsync: durableLSN.load(ordering: .sequentiallyConsistent)
+    }
+  }
+
+  // MARK: Full
+
+  enum FullBit: UInt8, CaseIterable {
+    case closing = 1
+    /// Too little free space.
+    case reserve = 2
+    /// A write found no space.
+    case noSpace = 4
+    case retention = 8
+
+    var reason: FullReason {
+      switch self {
+      case .closing: .closing
+      case .reserve, .noSpace: .disk
+      case .retention: .retention
+      }
+    }
+  }
+
+  /// Why no record is taken just now, the ring apart.
+  var fullReason: FullReason? {
+    let bits = fullBits.load(ordering: .relaxed)
+    if bits == 0 { return nil }
+    return FullBit.allCases.first { bits & $0.rawValue != 0 }?.reason
+  }
+
+  func isFull(_ bit: FullBit) -> Bool { fullBits.load(ordering: .relaxed) & bit.rawValue != 0 }
+
+  /// Sets or clears one reason, and tells the observer when that changes what producers see.
+  func setFull(_ bit: FullBit, _ isSet: Bool) {
+    let before =
+      isSet
+      ? fullBits.bitwiseOr(bit.rawValue, ordering: .acquiringAndReleasing).oldValue
+      : fullBits.bitwiseAnd(~bit.rawValue, ordering: .acquiringAndReleasing).oldValue
+    guard (before & bit.rawValue != 0) != isSet, bit != .closing else { return }
+    observer.logEvent(.full(fullReason))
+  }
+
+  func countReject(_ reason: FullReason) { counters.countReject(reason) }
+  func removeLane(_ lane: LogLane) { lanes.remove(lane) }
+
+  // MARK: Failure
+
+  /// A write or sync failed: from here on nothing is acknowledged, handed out, or tried again.
+  func fail(_ fault: IOFault) {
+    let isFirst = failure.withLock { known -> Bool in
+      defer { if known == nil { known = fault } }
+      return known == nil
+    }
+    guard isFirst else { return }
+    hasFailed.store(true, ordering: .releasing)
+    setFull(.closing, true)
+    observer.logEvent(.failed(fault))
+  }
+
+  var fault: IOFault? { failure.withLock { $0 } }
+
+  // MARK: Between threads
+
+  /// A lane has queued records up to `last`.
+  func submitted(_ last: UInt64) { commitBell.ring() }
+
+  /// The commit thread has made records up to `last` ready to be handed out.
+  func publish(committed last: UInt64) {
+    committedLSN.store(last, ordering: .releasing)
+    readers.forEach { $0.ringDelivery() }
+  }
+
+  /// A group was written: whether what nobody has settled has reached the bound.
+  func noteWritten() {
+    guard options.whenFull != .dropOldest, !isFull(.retention) else { return }
+    let unsettled = Int(counters.diskBytes.load(ordering: .relaxed)) - settledMark.load(ordering: .relaxed)
+    guard unsettled >= options.retainBytes else { return }
+    // The mark is as old as the keeper's last look; it looks again at once, and clears this if it was wrong.
+    setFull(.retention, true)
+    keeperBell.ring()
+  }
+
+  /// A cursor rose, or a subscriber left: the keeper writes it down in a while.
+  func cursorMoved() {
+    if !cursors.dirty.exchange(true, ordering: .sequentiallyConsistent) { keeperBell.ring() }
+  }
+
+  func lag(of cursor: UInt64) -> StreamLag {
+    let last = committedLSN.load(ordering: .acquiring)
+    let from = max(cursor, trimLSN.load(ordering: .acquiring))
+    guard from <= last else { return StreamLag(records: 0, bytes: 0, ageNanoseconds: 0) }
+    return StreamLag(
+      records: last - from + 1, bytes: UInt64(catalog.bytes(from: from)),
+      ageNanoseconds: max(0, catalog.time(of: from).map { Clock.wall() - $0 } ?? 0))
+  }
+
+  /// What the cursor slots say now.
+  func cursorSlot(_ generation: UInt64) -> CursorSlot {
+    let durable = durableLSN.load(ordering: .acquiring)
+    return CursorSlot(
+      generation: generation, uuid: uuid, durableLSN: durable, trimLSN: trimLSN.load(ordering: .acquiring),
+      writtenTime: Clock.wall(), entries: cursors.entries(durableLSN: durable))
+  }
+
+  /// Writes the cursors now. A failed sync is final, as anywhere.
+  func writeCursors() throws(IOFault) {
+    cursors.dirty.store(false, ordering: .sequentiallyConsistent)
+    do throws(IOFault) {
+      try cursorFile.write { cursorSlot($0) }
+    } catch {
+      cursors.dirty.store(true, ordering: .sequentiallyConsistent)
+      if !error.isNoSpace { fail(error) }
+      throw error
+    }
+  }
+}
+
+/// What recovery hands to a log that starts, its open files apart.
+struct LogStart: Sendable {
+  var segments: [SegmentInfo]
+  var header: SegmentHeader
+  var definitions: DefinitionTable
+  var cursors: [CursorEntry]
+  var trimLSN: UInt64
+  var lastTime: Int64
+}
+
+/// A list that one thread walks often and others change seldom.
+final class SharedList<Element: AnyObject & Sendable>: Sendable {
+  private let elements = Mutex<[Element]>([])
+
+  func add(_ element: Element) { elements.withLock { $0.append(element) } }
+  func remove(_ element: Element) { elements.withLock { $0.removeAll { $0 === element } } }
+  var count: Int { elements.withLock { $0.count } }
+
+  /// Calls `body` with each element, not holding the mutex, so that `body` may end in a change of the list.
+  func forEach(_ body: (Element) -> Void) {
+    for element in elements.withLock({ $0 }) { body(element) }
+  }
+}
+
+/// How a reader is told of new records and of syncs.
+final class ReaderBells: Sendable {
+  private let delivery = Mutex<Doorbell?>(nil)
+  /// Rung after each sync while the reader waits for one.
+  let sync = Doorbell()
+  let waitsForSync = Atomic<Bool>(false)
+
+  func setDelivery(_ bell: Doorbell?) { delivery.withLock { $0 = bell } }
+  func ringDelivery() { delivery.withLock { $0 }?.ring() }
+  func ringSync() { if waitsForSync.load(ordering: .sequentiallyConsistent) { sync.ring() } }
+}
+
+/// The names that the log has interned, and the definitions that no group has carried yet.
+final class LogNames: Sendable {
+  private struct State {
+    var table: DefinitionTable
+    var unwritten: [Definition] = []
+  }
+  private let state: Mutex<State>
+  /// So that the commit thread need not take the mutex for each group.
+  private let hasUnwritten = Atomic<Bool>(false)
+
+  init(_ table: DefinitionTable) { state = Mutex(State(table: table)) }
+
+  /// The id of `source`. When all ids are taken, 0: its records look as if the daemon had made them.
+  func intern(source: String) -> UInt16 {
+    state.withLock { state in
+      guard let (id, new) = state.table.intern(source: source) else { return 0 }
+      if let new {
+        state.unwritten.append(new)
+        hasUnwritten.store(true, ordering: .releasing)
+      }
+      return id
+    }
+  }
+
+  func sourceName(_ id: UInt16) -> String { state.withLock { $0.table.sourceName(id) } ?? "source-\(id)" }
+  func producerName(_ id: UInt32) -> String { state.withLock { $0.table.producerName(id) } ?? "producer-\(id)" }
+
+  /// The definitions that the next group must carry: all of them at the head of a segment, else the new ones.
+  func definitions(forSegmentHead: Bool) -> [Definition] {
+    guard forSegmentHead || hasUnwritten.load(ordering: .acquiring) else { return [] }
+    return state.withLock { forSegmentHead ? $0.table.all : $0.unwritten }
+  }
+
+  /// The definitions just asked for are written.
+  func wrote(_ definitions: [Definition]) {
+    guard !definitions.isEmpty else { return }
+    state.withLock { state in
+      state.unwritten.removeAll { definitions.contains($0) }
+      hasUnwritten.store(!state.unwritten.isEmpty, ordering: .releasing)
+    }
+  }
+}

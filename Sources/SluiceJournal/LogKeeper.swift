@@ -1,0 +1,138 @@
+import SluiceCore
+import Synchronization
+
+// The keeper: everything of a log that may wait. It writes cursors, lays out the next segment, looks at free space,
+// deletes what retention allows, and finds out whether unsettled records have reached their bound. One thread per
+// stream, asleep unless there is something to do.
+//
+// A segment goes in this order: trim_lsn above it is written to the cursor slots and synced; its file is unlinked; the
+// directory is synced. A crash in between leaves a file that trim_lsn says may go, and the next keeper removes it.
+
+/// `@unchecked Sendable`: made on one thread and handed to the keeper's, which alone touches it from then on.
+final class LogKeeper: @unchecked Sendable {
+  private let core: LogCore
+  private let stop = Atomic<Bool>(false)
+  private var lastCursorWrite: Int64 = 0
+  private var lastDiskCheck: Int64 = 0
+  private var spaceFault: IOFault?
+
+  init(_ core: LogCore) { self.core = core }
+
+  /// From any thread.
+  func requestStop() {
+    stop.store(true, ordering: .releasing)
+    core.keeperBell.ring()
+  }
+
+  func run() {
+    while !stop.load(ordering: .acquiring) {
+      let deadline = tick(now: Clock.monotonic())
+      core.keeperBell.wait(until: deadline)
+    }
+  }
+
+  /// Does what is due, and says when to look again.
+  func tick(now: Int64) -> Int64 {
+    if core.hasFailed.load(ordering: .acquiring) { return .max }
+    layOutNext()
+    var deadline = now + Limits.diskCheckNanoseconds
+    if now - lastDiskCheck >= (core.isFull(.reserve) ? Limits.fullRetryNanoseconds : Limits.diskCheckNanoseconds) {
+      checkSpace()
+      lastDiskCheck = now
+    }
+    if core.cursors.dirty.load(ordering: .acquiring) {
+      let due = lastCursorWrite + Limits.cursorIntervalNanoseconds
+      if now >= due {
+        writeCursors()
+        lastCursorWrite = now
+      } else {
+        deadline = min(deadline, due)
+      }
+    }
+    retain()
+    if core.fullReason != nil { deadline = min(deadline, now + Limits.fullRetryNanoseconds) }
+    return deadline
+  }
+
+  // MARK: Cursors and space
+
+  private func writeCursors() {
+    let now = Clock.wall()
+    for cursor in core.cursors.all where cursor.connected.load(ordering: .acquiring) {
+      cursor.updatedTime.store(now, ordering: .relaxed)
+    }
+    core.cursors.expire(before: now - Limits.cursorExpiryNanoseconds)
+    do throws(IOFault) { try core.writeCursors() } catch { report(error) }
+  }
+
+  /// Tells of a fault that is tried again, once until it is another.
+  private func report(_ fault: IOFault) {
+    if fault != spaceFault { core.observer.logEvent(.retrying(fault)) }
+    spaceFault = fault
+  }
+
+  private func layOutNext() {
+    do throws(IOFault) {
+      try core.nextFile.withLock { next throws(IOFault) in
+        if next == nil {
+          next = try SegmentFile.layOut(
+            in: core.options.directory, bytes: core.options.effectiveSegmentBytes, on: core.storage)
+        }
+      }
+    } catch { report(error) }
+  }
+
+  private func checkSpace() {
+    do throws(IOFault) {
+      core.setFull(.reserve, try core.storage.freeBytes(core.options.directory) < core.options.diskReserveBytes)
+    } catch { report(error) }
+  }
+
+  // MARK: Retention
+
+  private func retain() {
+    let drops = core.options.whenFull == .dropOldest
+    while let oldest = core.catalog.oldestClosed() {
+      let lowest = core.cursors.lowest ?? .max
+      let isSettled = lowest >= oldest.nextBase && oldest.nextBase <= core.durableLSN.load(ordering: .acquiring) + 1
+      let isOver = core.catalog.totalBytes > core.options.retainBytes
+      guard (isOver && (isSettled || drops)) || (isSettled && isTooOld(oldest)) else { break }
+      guard remove(oldest.info.baseLSN, below: oldest.nextBase, unsettledFrom: isSettled ? nil : lowest) else { break }
+    }
+    let unsettled = core.cursors.lowest.map { core.catalog.bytes(from: $0) } ?? 0
+    core.settledMark.store(
+      Int(core.counters.diskBytes.load(ordering: .relaxed)) - unsettled, ordering: .relaxed)
+    core.setFull(.retention, !drops && unsettled >= core.options.retainBytes)
+  }
+
+  private func isTooOld(_ oldest: (info: SegmentInfo, nextBase: UInt64, nextHeader: SegmentHeader?)) -> Bool {
+    guard let age = core.options.retainAgeNanoseconds else { return false }
+    var ended = oldest.info.lastTime ?? oldest.nextHeader?.createdTime
+    if ended == nil {
+      let name = core.path(SegmentFile.name(oldest.nextBase))
+      if case .success(let header)? = try? SegmentFile.readHeader(name, on: core.storage) {
+        core.catalog.learned(header)
+        ended = header.createdTime
+      }
+    }
+    return ended.map { Clock.wall() - $0 > age } ?? false
+  }
+
+  private func remove(_ baseLSN: UInt64, below next: UInt64, unsettledFrom lowest: UInt64?) -> Bool {
+    let before = core.trimLSN.exchange(next, ordering: .acquiringAndReleasing)
+    precondition(next >= before, "trim_lsn only rises")
+    do throws(IOFault) {
+      try core.writeCursors()
+      core.catalog.removeOldest(baseLSN)
+      try core.storage.unlink(core.path(SegmentFile.name(baseLSN)))
+      try core.storage.syncDirectory(core.options.directory)
+    } catch {
+      report(error)
+      return false
+    }
+    if let lowest, lowest < next {
+      core.observer.logEvent(.dropped(first: max(lowest, baseLSN), last: next - 1))
+    }
+    return true
+  }
+}

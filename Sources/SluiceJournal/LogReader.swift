@@ -1,0 +1,147 @@
+import SluiceCore
+import Synchronization
+
+/// One subscriber's way out of a stream: in place from the ring while it keeps up, from segment files while it doesn't.
+/// Owned by the subscriber's thread; `lag` and `cursor` only look at atomics.
+final class LogReader: StreamReader {
+  private let core: LogCore
+  private let own: Cursor
+  private let bells = ReaderBells()
+  private let cold: ColdReader
+  private let extents: UnsafeMutableBufferPointer<Extent>
+  private(set) var position: UInt64
+  /// Where the last hot batch ended.
+  private var hint: (lsn: UInt64, slab: Int, generation: UInt64, at: UnsafeMutableRawPointer)?
+  private var isOpen = true
+
+  /// `cursor` is connected by the caller.
+  init(_ core: LogCore, _ cursor: Cursor) {
+    self.core = core
+    own = cursor
+    cold = ColdReader(core)
+    extents = .allocate(capacity: Limits.maxExtentsPerBatch)
+    position = cursor.lsn.load(ordering: .acquiring)
+    core.ring.readerOpened()
+    core.readers.add(bells)
+  }
+
+  deinit {
+    close()
+    extents.deallocate()
+  }
+
+  var streamName: String { core.options.name }
+  var logUUID: LogUUID { core.uuid }
+  func sourceName(_ id: UInt16) -> String { core.names.sourceName(id) }
+  func producerName(_ id: UInt32) -> String { core.names.producerName(id) }
+  var cursor: UInt64 { own.lsn.load(ordering: .acquiring) }
+  func setDoorbell(_ bell: Doorbell?) { bells.setDelivery(bell) }
+
+  func seek(to lsn: UInt64) {
+    precondition(lsn >= cursor, "what is settled is not delivered again")
+    position = lsn
+  }
+
+  // MARK: Reading
+
+  func read(into batch: RecordBatch, maxRecords: Int, maxBytes: Int) throws(StreamReadError) -> ReadOutcome {
+    precondition(batch.count == 0 && isOpen, "a batch is released before it is filled again")
+    let most = max(1, min(maxRecords, batch.capacity))
+    while true {
+      if core.hasFailed.load(ordering: .acquiring) { throw failure() }
+      let limit = core.committedLSN.load(ordering: .acquiring)
+      guard position <= limit else { return .nothingYet }
+      if cold.holds(position) {
+        guard cold.fill(batch, from: position, limit: limit, maxRecords: most, maxBytes: maxBytes) else {
+          return gap(position, position)
+        }
+        position = batch.lastLSN + 1
+        return .records
+      }
+      if let span = core.ring.locate(position, limit: limit, into: extents) {
+        fillHot(batch, span, limit: limit, maxRecords: most, maxBytes: maxBytes)
+        return .records
+      }
+      switch try cold.load(position, limit: limit) {
+      case .loaded: continue
+      case .moved(let lsn): position = max(position, lsn)
+      case .gap(let first, let last): return gap(first, last)
+      }
+    }
+  }
+
+  private func fillHot(_ batch: RecordBatch, _ span: HotSpan, limit: UInt64, maxRecords: Int, maxBytes: Int) {
+    batch.firstLSN = position
+    batch.pin = span.slab
+    var lsn = extents[0].firstLSN
+    var at = extents[0].start
+    if let hint, hint.lsn == position, hint.slab == span.slabIndex, hint.generation == span.generation, position > lsn {
+      lsn = position
+      at = hint.at
+    }
+    walk: for place in 0..<span.extents {
+      if place > 0 { at = extents[place].start }
+      let end = extents[place].start + extents[place].length
+      while at < end {
+        let length = Int(at.loadLE(RecordLayout.length) as UInt32)
+        if lsn >= position {
+          if lsn > limit || batch.count == maxRecords || (batch.count > 0 && batch.bytes + length > maxBytes) {
+            break walk
+          }
+          batch.append(UnsafeRawPointer(at), length: length)
+        }
+        at += length
+        lsn += 1
+      }
+    }
+    precondition(batch.count > 0, "the span begins with the record asked for")
+    position = batch.lastLSN + 1
+    hint = (position, span.slabIndex, span.generation, at)
+  }
+
+  private func gap(_ first: UInt64, _ last: UInt64) -> ReadOutcome {
+    position = last + 1
+    core.counters.countGap(records: last - first + 1)
+    return .gap(first: first, last: last)
+  }
+
+  private func failure() -> StreamReadError {
+    StreamReadError("stream \(core.options.name) stopped: \(core.fault?.description ?? "a write failed")")
+  }
+
+  // MARK: Settling
+
+  func settle(below lsn: UInt64) {
+    precondition(lsn <= position, "only what was read can be settled")
+    guard lsn > own.lsn.load(ordering: .relaxed) else { return }
+    own.lsn.store(lsn, ordering: .releasing)
+    core.cursorMoved()
+  }
+
+  func flushCursor() throws(StreamReadError) {
+    let wanted = cursor - 1
+    bells.waitsForSync.store(true, ordering: .sequentiallyConsistent)
+    defer { bells.waitsForSync.store(false, ordering: .relaxed) }
+    while core.durableLSN.load(ordering: .sequentiallyConsistent) < wanted {
+      if core.hasFailed.load(ordering: .acquiring) { throw failure() }
+      core.syncRequested.store(true, ordering: .releasing)
+      core.commitBell.ring()
+      bells.sync.wait(until: Clock.monotonic() + Limits.fullRetryNanoseconds)
+    }
+    do throws(IOFault) { try core.writeCursors() } catch {
+      throw StreamReadError("stream \(core.options.name): the cursor was not written: \(error)")
+    }
+  }
+
+  var lag: StreamLag { core.lag(of: own.lsn.load(ordering: .acquiring)) }
+
+  func close() {
+    guard isOpen else { return }
+    isOpen = false
+    core.readers.remove(bells)
+    core.ring.readerClosed()
+    own.updatedTime.store(Clock.wall(), ordering: .relaxed)
+    own.connected.store(false, ordering: .releasing)
+    core.cursorMoved()
+  }
+}

@@ -1,0 +1,212 @@
+import SluiceCore
+
+// Opening a log, and what a crash at any point of it leaves behind:
+//   1. LOCK is taken; the cursor slots are read; the segment names are listed.
+//   2. The newest segment is synced and its cached pages are dropped, so that what is read next is on the device;
+//      then it is scanned, and `TailClassification` says what its end is.
+//   3. Bytes that were cut off or are damaged are copied to quarantine/ and synced. Nothing is overwritten.
+//   4. A new segment is installed whose header says where the old one ended. Its rename is the one moment at which the
+//      decision is taken: before it, the next recovery sees the same bytes and decides the same; after it, the old
+//      segment's end is what the new header says, and nobody looks at the bytes behind it again.
+//   5. Space laid out behind the old segment's last byte that isn't zero is given back.
+// Nothing was handed out or acknowledged in the meantime.
+
+/// The state in which a log starts.
+struct RecoveredLog: ~Copyable {
+  var start: LogStart
+  var file: LogFile
+  var lock: LogFile
+  var cursorFile: LogFile
+  var generation: UInt64
+  var report: RecoveryReport
+}
+
+struct LogRecovery {
+  let options: StreamOptions
+  let storage: any LogStorage
+  let started = Clock.monotonic()
+  var findings: [LogEvent] = []
+  var quarantined: [String] = []
+  var segments: [SegmentInfo] = []
+  private var cursorsFault: String?
+
+  struct Tail {
+    var scan: TailScan
+    var kind: RecoveryReport.Tail
+    var bytesRead: Int
+  }
+
+  init(_ options: StreamOptions, _ storage: any LogStorage) {
+    self.options = options
+    self.storage = storage
+  }
+
+  mutating func run() throws(JournalError) -> RecoveredLog {
+    try io { () throws(IOFault) in try storage.makeDirectory(options.directory) }
+    let lock = try LockFile.take(in: options.directory, on: storage)
+    let slot = try readCursors()
+    try listSegments()
+    let witness = max(slot?.durableLSN ?? 0, (slot?.entries.map(\.lsn).max() ?? 1) - 1)
+    var floor: UInt64 = 1
+    let tail = try scanTail(slot: slot, witness: witness, floor: &floor)
+    let uuid = tail?.scan.header.uuid ?? slot?.uuid ?? LogUUID.random()
+    var header = successor(of: tail?.scan, uuid: uuid, witness: witness, floor: floor)
+    // The slots exist before the first segment does: missing slots beside a segment are a loss, never a beginning.
+    let cursorFile = try openCursors(slot, uuid: uuid)
+    var definitions = tail?.scan.definitions ?? DefinitionTable()
+    try recoverDefinitions(tail?.scan, into: &definitions)
+    let file = try io { () throws(IOFault) in
+      try SegmentFile.layOut(in: options.directory, bytes: options.effectiveSegmentBytes, on: storage)
+    }
+    try io { () throws(IOFault) in
+      try SegmentFile.install(file, &header, in: options.directory, on: storage)
+    }
+    if segments.last?.baseLSN == header.baseLSN { segments.removeLast() } else { try giveBack(tail?.scan) }
+    segments.append(SegmentInfo(started: header))
+    let report = RecoveryReport(
+      tail: tail?.kind ?? (segments.count > 1 ? .corrupt : .new), segments: segments.count,
+      groupsScanned: tail?.scan.groups ?? 0, bytesScanned: tail?.bytesRead ?? 0,
+      lastLSN: (tail?.scan.nextLSN ?? 1) - 1, nextLSN: header.baseLSN,
+      quarantined: quarantined, findings: findings, nanoseconds: Clock.monotonic() - started)
+    let start = LogStart(
+      segments: segments, header: header, definitions: definitions,
+      cursors: (slot?.entries ?? []).map { $0.movedPastHole(before: header) },
+      trimLSN: max(slot?.trimLSN ?? 1, segments[0].baseLSN),
+      lastTime: max(tail?.scan.lastTime ?? 0, header.createdTime))
+    return RecoveredLog(
+      start: start, file: file, lock: lock, cursorFile: cursorFile, generation: slot?.generation ?? 1, report: report)
+  }
+
+  func path(_ name: String) -> String { options.directory + "/" + name }
+
+  func io<T: ~Copyable>(_ body: () throws(IOFault) -> T) throws(JournalError) -> T {
+    do throws(IOFault) { return try body() } catch { throw JournalError(error) }
+  }
+
+  // MARK: Cursors
+
+  private mutating func readCursors() throws(JournalError) -> CursorSlot? {
+    let content = try io { () throws(IOFault) in
+      try CursorFile.read(path(SegmentFile.cursorsName), on: storage)
+    }
+    switch content {
+    case .slot(let slot): return slot
+    case .newerVersion(let version):
+      throw JournalError(
+        .incompatible, "\(path(SegmentFile.cursorsName)) has format version \(version): a newer sluice wrote it")
+    case .absent:
+      cursorsFault = "the file is not there"
+    case .unreadable(let reason):
+      cursorsFault = reason
+    }
+    return nil
+  }
+
+  private func openCursors(_ slot: CursorSlot?, uuid: LogUUID) throws(JournalError) -> LogFile {
+    let file = try io { () throws(IOFault) in
+      try LogFile(path(SegmentFile.cursorsName), .readWriteCreate, on: storage)
+    }
+    if slot != nil { return file }
+    let first = CursorSlot(
+      generation: 1, uuid: uuid, durableLSN: 0, trimLSN: segments.first?.baseLSN ?? 1, writtenTime: Clock.wall(),
+      entries: [])
+    let bytes = first.encoded()
+    try io { () throws(IOFault) in
+      // Emptied first: of what could not be read, nothing may come back as a higher generation.
+      try file.truncate(to: 0)
+      try file.allocate(bytes: 2 * Limits.cursorSlotBytes)
+      var fault: IOFault?
+      bytes.withUnsafeBytes { raw in
+        do throws(IOFault) { try file.write(raw, at: first.offset) } catch { fault = error }
+      }
+      if let fault { throw fault }
+      try file.sync()
+      try storage.syncDirectory(options.directory)
+    }
+    return file
+  }
+
+  // MARK: Segments
+
+  private mutating func listSegments() throws(JournalError) {
+    let entries = try io { () throws(IOFault) in try storage.list(options.directory) }
+    segments = entries.compactMap { entry in
+      SegmentFile.baseLSN(ofName: entry.name).map { SegmentInfo(baseLSN: $0, bytes: entry.bytes) }
+    }
+    segments.sort { $0.baseLSN < $1.baseLSN }
+    if !segments.isEmpty, let cursorsFault { findings.append(.cursorsLost(reason: cursorsFault)) }
+  }
+
+  /// The segment that is to be written now, behind `scan`.
+  private func successor(of scan: TailScan?, uuid: LogUUID, witness: UInt64, floor: UInt64) -> SegmentHeader {
+    var next = max(floor, witness + 1, scan?.nextLSN ?? 1)
+    // What was handed out before it was synced may be gone, and its LSNs must not come back.
+    if let scan, !scan.sealed, scan.header.flags.contains(.early) { next += Limits.lsnSkipAfterCrash }
+    var header = SegmentHeader(
+      uuid: uuid, salt: UInt64.random(in: 1...UInt64.max), baseLSN: next,
+      createdTime: max(Clock.wall(), scan?.lastTime ?? 0))
+    if options.durability != .fsync { header.flags.insert(.early) }
+    guard let scan else {
+      if floor > 1 || witness > 0 { header.flags.insert(.lost) }
+      return header
+    }
+    if next == scan.header.baseLSN {
+      // The last segment holds no record: the new one takes its name and its place in the chain.
+      header.previousBaseLSN = scan.header.previousBaseLSN
+      header.previousLastLSN = scan.header.previousLastLSN
+      header.previousLinkCRC = scan.header.previousLinkCRC
+      header.supersedesFrom = scan.header.supersedesFrom
+      header.flags.formUnion(scan.header.flags.intersection(.lost))
+      return header
+    }
+    header.previousBaseLSN = scan.header.baseLSN
+    header.previousLastLSN = scan.nextLSN - 1
+    header.previousLinkCRC = scan.link
+    header.supersedesFrom = scan.sealed ? 0 : scan.nextLSN
+    if floor > scan.nextLSN || witness >= scan.nextLSN { header.flags.insert(.lost) }
+    return header
+  }
+
+  /// Gives back what was laid out behind the last byte of the old segment that isn't zero. Evidence stays.
+  private mutating func giveBack(_ scan: TailScan?) throws(JournalError) {
+    guard let scan, let last = segments.indices.last else { return }
+    segments[last].header = scan.header
+    segments[last].lastLSN = scan.nextLSN - 1
+    segments[last].lastTime = scan.lastTime
+    segments[last].index = scan.index
+    segments[last].bytes = scan.end
+    let file = path(SegmentFile.name(scan.header.baseLSN))
+    try io { () throws(IOFault) in
+      try LogFile(file, .readWrite, on: storage).truncate(to: max(scan.usedEnd, scan.end))
+    }
+  }
+
+  /// Names are defined at the head of each segment. When the newest has no head yet, or a damaged one, those before
+  /// it have them.
+  private func recoverDefinitions(_ scan: TailScan?, into table: inout DefinitionTable) throws(JournalError) {
+    guard let scan, scan.groups == 0 || scan.damage.first?.offset == Limits.segmentHeaderBytes else { return }
+    for info in segments.dropLast().reversed().prefix(Limits.maxDefinitionSegments) {
+      let name = path(SegmentFile.name(info.baseLSN))
+      let read = try io { () throws(IOFault) in try SegmentFile.readHeader(name, on: storage) }
+      guard case .success(let header) = read else { continue }
+      var older = TailScan(header)
+      try io { () throws(IOFault) in
+        try older.run(try FileWindow(try LogFile(name, .read, on: storage)), slotWitness: 0)
+      }
+      guard older.groups > 0 else { continue }
+      var merged = older.definitions
+      merged.merge(table)
+      table = merged
+      return
+    }
+  }
+}
+
+extension CursorEntry {
+  /// A position behind the last record of the old segment goes on at the new one, unless records between them are lost:
+  /// then its reader is told of the gap.
+  fileprivate func movedPastHole(before header: SegmentHeader) -> CursorEntry {
+    guard !header.flags.contains(.lost), lsn > header.previousLastLSN, lsn < header.baseLSN else { return self }
+    return CursorEntry(name: name, lsn: header.baseLSN, updatedTime: updatedTime)
+  }
+}

@@ -1,0 +1,170 @@
+import SluiceCore
+import Synchronization
+
+/// What is known about one segment without reading it.
+struct SegmentInfo: Sendable {
+  let baseLSN: UInt64
+  /// Read when it is first needed, for segments that were there before this process.
+  var header: SegmentHeader?
+  /// Bytes in use: up to the end of the last group, or the file's size.
+  var bytes: Int
+  /// Nil for an older segment whose end nobody has looked up.
+  var lastLSN: UInt64?
+  var lastTime: Int64?
+  var index: [IndexEntry] = []
+
+  init(baseLSN: UInt64, bytes: Int) {
+    self.baseLSN = baseLSN
+    self.bytes = bytes
+  }
+
+  /// A segment that has just been installed.
+  init(started header: SegmentHeader) {
+    self.init(baseLSN: header.baseLSN, bytes: Limits.segmentHeaderBytes)
+    self.header = header
+    lastLSN = header.baseLSN - 1
+    lastTime = header.createdTime
+  }
+}
+
+/// Where to begin looking for an LSN.
+struct SegmentLocation: Sendable {
+  var baseLSN: UInt64
+  var header: SegmentHeader?
+  /// A group at or before the one wanted, and its first LSN.
+  var offset: Int
+  var offsetLSN: UInt64
+  /// Groups end here, as far as this process has written or scanned; nil: look at the file.
+  var end: Int?
+  /// The segment's last LSN, when it is known.
+  var lastLSN: UInt64?
+  /// The segment that follows.
+  var next: (baseLSN: UInt64, header: SegmentHeader?)?
+}
+
+/// All segments of a log, oldest first; the last one is being written. Guarded by one mutex, held for lookups only.
+final class SegmentCatalog: Sendable {
+  private let state: Mutex<[SegmentInfo]>
+
+  /// The first `init` argument is not empty: a log always has a segment that is being written.
+  init(_ segments: [SegmentInfo]) {
+    precondition(!segments.isEmpty)
+    state = Mutex(segments)
+  }
+
+  var count: Int { state.withLock { $0.count } }
+  var oldestLSN: UInt64 { state.withLock { $0[0].baseLSN } }
+  var totalBytes: Int { state.withLock { $0.reduce(0) { $0 + $1.bytes } } }
+  var bases: [UInt64] { state.withLock { $0.map(\.baseLSN) } }
+
+  /// A group was written to the last segment.
+  func wroteGroup(_ group: GroupHeader, at offset: Int) {
+    state.withLock { segments in
+      let last = segments.count - 1
+      segments[last].bytes = offset + group.paddedBytes
+      segments[last].lastLSN = group.nextLSN - 1
+      segments[last].lastTime = group.wallTime
+      if SparseIndex.isDue(after: segments[last].index.last, offset: offset, time: group.wallTime) {
+        segments[last].index.append(IndexEntry(lsn: group.firstLSN, offset: offset, time: group.wallTime))
+      }
+    }
+  }
+
+  /// A new segment follows the last one.
+  func started(_ header: SegmentHeader) {
+    state.withLock { segments in
+      segments.append(SegmentInfo(started: header))
+      if segments.count > Limits.maxIndexedSegments {
+        segments[segments.count - 1 - Limits.maxIndexedSegments].index = []
+      }
+    }
+  }
+
+  func learned(_ header: SegmentHeader) {
+    state.withLock { segments in
+      guard let place = SegmentCatalog.place(of: header.baseLSN, in: segments) else { return }
+      if segments[place].baseLSN == header.baseLSN { segments[place].header = header }
+    }
+  }
+
+  /// The segment that `lsn` lies in, or lay in. Nil when it is older than all.
+  func locate(_ lsn: UInt64) -> SegmentLocation? {
+    state.withLock { segments in
+      guard let place = SegmentCatalog.place(of: lsn, in: segments) else { return nil }
+      let info = segments[place]
+      let isLast = place == segments.count - 1
+      var result = SegmentLocation(
+        baseLSN: info.baseLSN, header: info.header, offset: Limits.segmentHeaderBytes, offsetLSN: info.baseLSN,
+        end: info.lastLSN == nil ? nil : info.bytes, lastLSN: info.lastLSN)
+      if !isLast { result.next = (segments[place + 1].baseLSN, segments[place + 1].header) }
+      if let entry = SegmentCatalog.entry(for: lsn, in: info.index) {
+        result.offset = entry.offset
+        result.offsetLSN = entry.lsn
+      }
+      return result
+    }
+  }
+
+  /// Bytes of all segments, and of them those with LSNs from `lsn` on; inside a segment by proportion.
+  func bytes(from lsn: UInt64) -> Int {
+    state.withLock { segments in
+      var total = 0
+      for (place, info) in segments.enumerated().reversed() {
+        if info.baseLSN >= lsn {
+          total += info.bytes
+          continue
+        }
+        let next = place + 1 < segments.count ? segments[place + 1].baseLSN : (info.lastLSN ?? info.baseLSN) + 1
+        let end = info.lastLSN.map { $0 + 1 } ?? next
+        guard end > lsn, end > info.baseLSN else { break }
+        total += Int(Double(info.bytes) * Double(end - lsn) / Double(end - info.baseLSN))
+        break
+      }
+      return total
+    }
+  }
+
+  /// When the group that holds `lsn` was formed, about; nil when that would need a look at the disk.
+  func time(of lsn: UInt64) -> Int64? {
+    state.withLock { segments in
+      guard let place = SegmentCatalog.place(of: lsn, in: segments) else { return segments.first?.header?.createdTime }
+      return SegmentCatalog.entry(for: lsn, in: segments[place].index)?.time ?? segments[place].header?.createdTime
+    }
+  }
+
+  /// The oldest segment and what retention must know of it; nil when only the one being written is left.
+  func oldestClosed() -> (info: SegmentInfo, nextBase: UInt64, nextHeader: SegmentHeader?)? {
+    state.withLock { segments in
+      guard segments.count > 1 else { return nil }
+      return (segments[0], segments[1].baseLSN, segments[1].header)
+    }
+  }
+
+  func removeOldest(_ baseLSN: UInt64) {
+    state.withLock { segments in
+      precondition(segments.count > 1 && segments[0].baseLSN == baseLSN, "only the oldest closed segment goes")
+      segments.removeFirst()
+    }
+  }
+
+  /// The last segment whose base is not above `lsn`.
+  private static func place(of lsn: UInt64, in segments: [SegmentInfo]) -> Int? {
+    var low = 0
+    var high = segments.count
+    while low < high {
+      let middle = (low + high) / 2
+      if segments[middle].baseLSN <= lsn { low = middle + 1 } else { high = middle }
+    }
+    return low == 0 ? nil : low - 1
+  }
+
+  private static func entry(for lsn: UInt64, in index: [IndexEntry]) -> IndexEntry? {
+    var low = 0
+    var high = index.count
+    while low < high {
+      let middle = (low + high) / 2
+      if index[middle].lsn <= lsn { low = middle + 1 } else { high = middle }
+    }
+    return low == 0 ? nil : index[low - 1]
+  }
+}

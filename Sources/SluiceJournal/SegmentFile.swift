@@ -1,0 +1,105 @@
+import SluiceCore
+
+/// Names and making of segment files.
+package enum SegmentFile {
+  /// Space laid out ahead; becomes a segment when its header is written and it is renamed.
+  package static let nextName = "next.tmp"
+  package static let cursorsName = "cursors.slot"
+  package static let lockName = "LOCK"
+  package static let quarantineName = "quarantine"
+
+  package static func name(_ baseLSN: UInt64) -> String {
+    let digits = String(baseLSN)
+    return String(repeating: "0", count: 20 - digits.count) + digits + ".slog"
+  }
+
+  /// The base LSN that a file name tells, or nil when it is not a segment's.
+  package static func baseLSN(ofName name: String) -> UInt64? {
+    guard name.utf8.count == 25, name.hasSuffix(".slog") else { return nil }
+    let digits = name.dropLast(5)
+    guard digits.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }) else { return nil }
+    return UInt64(digits)
+  }
+
+  /// Lays out `bytes` for a segment to come. Off the commit path where possible.
+  static func layOut(in directory: String, bytes: Int, on storage: any LogStorage) throws(IOFault) -> LogFile {
+    let file = try LogFile(directory + "/" + nextName, .createEmpty, on: storage)
+    try file.allocate(bytes: bytes)
+    return file
+  }
+
+  /// Turns a laid-out file into the segment that `header` describes. When this returns, the segment survives a crash.
+  static func install(
+    _ file: borrowing LogFile, _ header: inout SegmentHeader, in directory: String, on storage: any LogStorage
+  ) throws(IOFault) {
+    let bytes = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: Limits.segmentHeaderBytes, alignment: Limits.groupAlignment)
+    defer { bytes.deallocate() }
+    header.encode(to: bytes)
+    try file.write(UnsafeRawBufferPointer(bytes), at: 0)
+    try file.sync()
+    try storage.rename(directory + "/" + nextName, to: directory + "/" + name(header.baseLSN))
+    try storage.syncDirectory(directory)
+  }
+
+  /// The header of a segment file, read from its start.
+  static func readHeader(_ path: String, on storage: any LogStorage) throws(IOFault) -> Result<
+    SegmentHeader, SegmentHeaderFault
+  > {
+    let file = try LogFile(path, .read, on: storage)
+    let bytes = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: Limits.segmentHeaderBytes, alignment: Limits.groupAlignment)
+    defer { bytes.deallocate() }
+    let count = try file.read(into: bytes, at: 0)
+    return Result { () throws(SegmentHeaderFault) in
+      try SegmentHeader.decode(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
+    }
+  }
+}
+
+/// A file seen through a buffer that moves forward over it: for scans, not for the hot path.
+final class FileWindow {
+  let file: LogFile
+  let size: Int
+  private(set) var bytesRead = 0
+  private var buffer: UnsafeMutableRawBufferPointer
+  private var start = 0
+  private var filled = 0
+
+  init(_ file: consuming LogFile) throws(IOFault) {
+    size = try file.size()
+    self.file = file
+    buffer = .allocate(byteCount: Limits.coldReadBufferBytes, alignment: Limits.groupAlignment)
+  }
+
+  deinit { buffer.deallocate() }
+
+  /// The bytes at `offset`, `count` of them or as many as the file has. Valid until the next call.
+  func bytes(at offset: Int, count: Int) throws(IOFault) -> UnsafeRawBufferPointer {
+    let wanted = max(0, min(count, size - offset))
+    if offset < start || offset + wanted > start + filled {
+      if wanted > buffer.count {
+        buffer.deallocate()
+        buffer = .allocate(byteCount: GroupHeader.padded(wanted), alignment: Limits.groupAlignment)
+      }
+      start = offset
+      filled = 0
+      filled = try file.read(into: buffer, at: offset)
+      bytesRead += filled
+    }
+    let available = max(0, min(wanted, start + filled - offset))
+    return UnsafeRawBufferPointer(rebasing: buffer[(offset - start)..<(offset - start + available)])
+  }
+
+  /// Whether the 4 KiB block at `offset` holds nothing but zeros.
+  func isZeroBlock(at offset: Int) throws(IOFault) -> Bool {
+    let block = try bytes(at: offset, count: Limits.groupAlignment)
+    return ZeroBlock.matches(block)
+  }
+
+  /// The group header at `offset`, if there is a valid one.
+  func header(at offset: Int, salt: UInt64) throws(IOFault) -> GroupHeader? {
+    let bytes = try bytes(at: offset, count: Limits.groupHeaderBytes)
+    return try? GroupHeader.decode(bytes, salt: salt, offset: offset)
+  }
+}

@@ -1,0 +1,116 @@
+import SluiceCore
+import Synchronization
+
+/// A stream's durable log: many lanes in, many readers out, one thread that commits, one that keeps house.
+///
+/// `@unchecked Sendable`: every stored property is either immutable and Sendable or behind a mutex.
+package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
+  package let recovery: RecoveryReport
+  let core: LogCore
+  private let keeper: LogKeeper
+  private let commitThread: OSThread
+  private let keeperThread: OSThread
+  private let lock: Mutex<LogFile?>
+  private let isClosed = Mutex<Bool>(false)
+
+  /// Recovers what the directory holds, makes it ready to be written, and starts the threads.
+  package static func open(
+    _ options: StreamOptions, observer: any LogObserver, storage: any LogStorage = LinuxStorage()
+  ) throws(JournalError) -> StreamLog {
+    try options.check()
+    var recovery = LogRecovery(options, storage)
+    let recovered = try recovery.run()
+    let log = StreamLog(recovered, options, observer, storage)
+    for event in log.recovery.findings { observer.logEvent(event) }
+    return log
+  }
+
+  private init(
+    _ recovered: consuming RecoveredLog, _ options: StreamOptions, _ observer: any LogObserver,
+    _ storage: any LogStorage
+  ) {
+    recovery = recovered.report
+    let start = recovered.start
+    core = LogCore(
+      start, cursorFile: CursorFile(recovered.cursorFile, generation: recovered.generation), options: options,
+      storage: storage, observer: observer)
+    lock = Mutex(recovered.lock)
+    let committer = Committer(
+      core,
+      ActiveSegment(file: recovered.file, header: start.header, limit: options.effectiveSegmentBytes),
+      lastTime: start.lastTime)
+    let keeper = LogKeeper(core)
+    self.keeper = keeper
+    commitThread = OSThread(name: "commit \(options.name)") { committer.run() }
+    keeperThread = OSThread(name: "keep \(options.name)") { keeper.run() }
+  }
+
+  // MARK: In
+
+  package var streamName: String { core.options.name }
+  package var durability: Durability { core.options.durability }
+  package var maxRecordBytes: Int { core.options.maxRecordBytes }
+
+  package func openLane(source: String, wake: @escaping @Sendable () -> Void) -> any IngestLane {
+    let lane = LogLane(core: core, source: core.names.intern(source: source), wake: wake)
+    core.lanes.add(lane)
+    return lane
+  }
+
+  // MARK: Out
+
+  package var uuid: LogUUID { core.uuid }
+  package var oldestLSN: UInt64 { max(core.catalog.oldestLSN, 1) }
+  /// The last LSN that may be handed out.
+  package var committedLSN: UInt64 { core.committedLSN.load(ordering: .acquiring) }
+  package var durableLSN: UInt64 { core.durableLSN.load(ordering: .acquiring) }
+
+  /// The named subscriber's reader; `start` counts only when the log has no cursor of that name.
+  package func openReader(subscriber name: String, start: StartPosition) throws(JournalError) -> any StreamReader {
+    guard !name.isEmpty, name.utf8.count <= Limits.maxCursorNameBytes else {
+      throw JournalError(.options, "a subscriber's name has 1 to \(Limits.maxCursorNameBytes) bytes")
+    }
+    let lsn: UInt64
+    if let known = core.cursors.find(name) {
+      lsn = known.lsn.load(ordering: .acquiring)
+    } else {
+      lsn = try StartSearch(core).lsn(of: start)
+    }
+    let cursor = try core.cursors.connect(name, newAt: lsn, now: Clock.wall())
+    core.cursorMoved()
+    return LogReader(core, cursor)
+  }
+
+  /// Forgets the cursor of a subscriber that is not connected; its records are held back no longer.
+  package func forgetCursor(_ name: String) -> Bool {
+    defer { core.cursorMoved() }
+    return core.cursors.forget(name)
+  }
+
+  // MARK: End
+
+  /// Takes no more records, commits what was accepted, syncs, seals, writes the cursors, and ends the threads.
+  package func close() {
+    let isFirst = isClosed.withLock { closed -> Bool in
+      defer { closed = true }
+      return !closed
+    }
+    guard isFirst else { return }
+    core.setFull(.closing, true)
+    core.isClosing.store(true, ordering: .releasing)
+    core.commitBell.ring()
+    commitThread.join()
+    keeper.requestStop()
+    keeperThread.join()
+    if !core.hasFailed.load(ordering: .acquiring) {
+      // What fails here costs that some records are delivered again.
+      do throws(IOFault) { try core.writeCursors() } catch { core.observer.logEvent(.retrying(error)) }
+    }
+    if core.nextFile.withLock({ $0.take() }) != nil {
+      try? core.storage.unlink(core.path(SegmentFile.nextName))
+    }
+    _ = lock.withLock { $0.take() }
+  }
+
+  deinit { close() }
+}

@@ -1,0 +1,121 @@
+import SluiceCore
+
+/// An entry of a segment's sparse index: a group that starts at `offset` with `lsn`, formed at `time`.
+package struct IndexEntry: Equatable, Sendable {
+  package var lsn: UInt64
+  package var offset: Int
+  package var time: Int64
+}
+
+/// A damaged stretch of a segment. `lastLSN` < `firstLSN` when no record was in it.
+package struct Damage: Equatable, Sendable {
+  package var offset: Int
+  package var end: Int
+  package var firstLSN: UInt64
+  package var lastLSN: UInt64
+}
+
+/// Reads one segment from its first group to where it ends, and says what that end is. Reads only.
+struct TailScan {
+  let header: SegmentHeader
+  /// The LSN that follows the last valid group.
+  var nextLSN: UInt64
+  /// Where the last valid group ends.
+  var end = Limits.segmentHeaderBytes
+  /// header_crc of the last valid group, or of the segment header.
+  var link: UInt32
+  var groups = 0
+  var records = 0
+  var sealed = false
+  var lastTime: Int64
+  var definitions = DefinitionTable()
+  var index: [IndexEntry] = []
+  var damage: [Damage] = []
+  var verdict = TailVerdict.clean
+  /// Where the last block that isn't zero ends.
+  var usedEnd = Limits.segmentHeaderBytes
+  /// The valid header with the highest watermark, once the rest of the file was looked through: so that a file with
+  /// much damage is looked through once and not once per damaged stretch.
+  private var farthest: (offset: Int, durableLSN: UInt64)?
+
+  init(_ header: SegmentHeader) {
+    self.header = header
+    nextLSN = header.baseLSN
+    link = header.checksum
+    lastTime = header.createdTime
+  }
+
+  /// Scans to the end. `slotWitness`: the highest LSN that the cursor slots know to be durable.
+  mutating func run(_ window: FileWindow, slotWitness: UInt64) throws(IOFault) {
+    var checkLink = true
+    while true {
+      if try acceptGroup(window, checkLink: checkLink) {
+        checkLink = true
+        continue
+      }
+      let evidence = try lookAhead(window, slotWitness: slotWitness)
+      verdict = evidence.verdict
+      guard case .resume(let offset, let lsn) = verdict else { return }
+      damage.append(Damage(offset: end, end: offset, firstLSN: nextLSN, lastLSN: lsn - 1))
+      end = offset
+      nextLSN = lsn
+      // The link of the first group behind damage can't be checked: what it links to is what is damaged.
+      checkLink = false
+    }
+  }
+
+  private mutating func acceptGroup(_ window: FileWindow, checkLink: Bool) throws(IOFault) -> Bool {
+    guard !sealed, let header = try window.header(at: end, salt: header.salt), header.firstLSN == nextLSN,
+      !checkLink || header.previousCRC == link
+    else { return false }
+    let group = try window.bytes(at: end, count: header.paddedBytes)
+    guard (try? GroupBody.verify(header, group)) != nil else { return false }
+    // `verify` has read them once, so they can be read.
+    try? DefinitionCodec.decode(GroupBody.definitions(of: header, group)) { definitions.insert($0) }
+    if SparseIndex.isDue(after: index.last, offset: end, time: header.wallTime) {
+      index.append(IndexEntry(lsn: header.firstLSN, offset: end, time: header.wallTime))
+    }
+    groups += 1
+    records += header.count
+    nextLSN = header.nextLSN
+    end += header.paddedBytes
+    usedEnd = end
+    link = header.checksum
+    lastTime = max(lastTime, header.wallTime)
+    sealed = header.flags.contains(.seal)
+    return true
+  }
+
+  private mutating func lookAhead(_ window: FileWindow, slotWitness: UInt64) throws(IOFault) -> TailEvidence {
+    var evidence = TailEvidence(
+      sealed: sealed, expected: nextLSN, rest: end < window.size ? .zeros : .nothing, slotWitness: slotWitness)
+    if sealed { return evidence }
+    var offset = end
+    while offset < window.size {
+      if try !window.isZeroBlock(at: offset) {
+        evidence.rest = .bytes
+        usedEnd = max(usedEnd, min(offset + Limits.groupAlignment, window.size))
+        if offset > end, let later = try window.header(at: offset, salt: header.salt), later.firstLSN >= nextLSN {
+          if evidence.later == nil {
+            evidence.later = .init(offset: offset, firstLSN: later.firstLSN, durableLSN: later.durableLSN)
+            if farthest != nil { break }
+          }
+          if later.durableLSN >= farthest?.durableLSN ?? 0 { farthest = (offset, later.durableLSN) }
+        }
+      }
+      offset += Limits.groupAlignment
+    }
+    if let farthest, let later = evidence.later, farthest.offset >= later.offset {
+      evidence.later?.durableLSN = max(later.durableLSN, farthest.durableLSN)
+    }
+    return evidence
+  }
+}
+
+/// When a segment's sparse index gets another entry.
+enum SparseIndex {
+  static func isDue(after last: IndexEntry?, offset: Int, time: Int64) -> Bool {
+    guard let last else { return true }
+    return offset - last.offset >= Limits.indexIntervalBytes || time - last.time >= Limits.indexIntervalNanoseconds
+  }
+}

@@ -1,0 +1,82 @@
+import CSluice
+
+/// A plugin: what its entry function answers. Make one, once, in a global of the entry's file:
+///
+///     private let module = SubscriberModule(name: "disk", version: "1.0.0", [DiskSubscriber.self])
+///
+///     @c @implementation
+///     public func sluice_module_v1(_ hostMinor: UInt32) -> UnsafePointer<slu_module>! { module.table }
+public struct SubscriberModule: @unchecked Sendable {
+  // Sendable because nothing writes to the table or to anything it points to after `init`.
+
+  /// The table in its C form. It is never freed: plugins stay mapped as long as the process lives.
+  public let table: UnsafePointer<slu_module>
+
+  /// A module of these kinds.
+  public init(name: String, version: String, vendor: String = "", _ kinds: [any Subscriber.Type]) {
+    precondition(!kinds.isEmpty, "a module has at least one kind")
+    let pointers = UnsafeMutablePointer<UnsafePointer<slu_subscriber>?>.allocate(capacity: kinds.count)
+    for (index, kind) in kinds.enumerated() {
+      (pointers + index).initialize(to: SubscriberModule.subscriber(kind))
+    }
+    let module = UnsafeMutablePointer<slu_module>.allocate(capacity: 1)
+    module.initialize(
+      to: slu_module(
+        struct_size: UInt32(MemoryLayout<slu_module>.size), abi_minor: SLU_ABI_MINOR, abi_minor_needed: 0,
+        subscriber_count: UInt32(kinds.count), name: permanent(name), version: permanent(version),
+        vendor: permanent(vendor), runtime: permanent(runtimeName), subscribers: pointers))
+    table = UnsafePointer(module)
+  }
+
+  private static func subscriber(_ kind: any Subscriber.Type) -> UnsafePointer<slu_subscriber> {
+    let outputs = UnsafeMutablePointer<slu_bytes>.allocate(capacity: max(1, kind.outputs.count))
+    for (index, output) in kind.outputs.enumerated() { (outputs + index).initialize(to: permanent(output)) }
+    let defaults = kind.delivery
+    let table = UnsafeMutablePointer<slu_subscriber>.allocate(capacity: 1)
+    table.initialize(
+      to: slu_subscriber(
+        struct_size: UInt32(MemoryLayout<slu_subscriber>.size), flags: kind.traits.rawValue,
+        context: UnsafeRawPointer(Unmanaged.passRetained(Kind(kind)).toOpaque()),
+        kind: permanent(kind.kind), summary: permanent(kind.summary), config_schema: permanent(kind.configSchema),
+        want_records: defaults.records, want_bytes: defaults.bytes, want_linger_ms: defaults.lingerMilliseconds,
+        max_inflight: defaults.maxInFlight, ack_deadline_ms: defaults.ackDeadlineMilliseconds,
+        output_count: UInt32(kind.outputs.count), outputs: kind.outputs.isEmpty ? nil : UnsafePointer(outputs),
+        validate: kitValidate, create: kitCreate, start: kitStart, deliver: kitDeliver, gap: kitGap, flush: kitFlush,
+        drain: kitDrain, stop: kitStop, destroy: kitDestroy, interrupt: kitInterrupt, reconfigure: kitReconfigure,
+        get_extension: nil))
+    return UnsafePointer(table)
+  }
+}
+
+/// What `slu_subscriber.context` points to.
+final class Kind {
+  let type: any Subscriber.Type
+  init(_ type: any Subscriber.Type) { self.type = type }
+}
+
+/// What an instance pointer points to.
+final class Instance {
+  let subscriber: any Subscriber
+  init(_ subscriber: any Subscriber) { self.subscriber = subscriber }
+}
+
+/// Bytes of `text` that are never freed.
+private func permanent(_ text: String) -> slu_bytes {
+  let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, text.utf8.count), alignment: 1)
+  copy.copyBytes(from: text.utf8)
+  return slu_bytes(ptr: UnsafeRawPointer(copy.baseAddress), len: UInt64(text.utf8.count))
+}
+
+/// The compiler that built this image: Swift's Linux ABI is not stable, so a host built by another one must not share
+/// its runtime with it.
+private var runtimeName: String {
+  #if compiler(>=6.5)
+    "swift-6.5 dynamic"
+  #elseif compiler(>=6.4)
+    "swift-6.4 dynamic"
+  #elseif compiler(>=6.3.1)
+    "swift-6.3.1 dynamic"
+  #else
+    "swift-6.3 dynamic"
+  #endif
+}

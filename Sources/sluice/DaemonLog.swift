@@ -1,0 +1,97 @@
+import Glibc
+import Logging
+import SluiceCore
+import SluiceTopology
+
+/// The daemon's own log: one line per event, text or JSON, written with one `write` so that lines never interleave.
+///
+/// text:  2026-11-22T10:29:44.123Z info  source=api address=127.0.0.1:8080 listening
+/// json:  {"time":"…","level":"info","message":"listening","source":"api","address":"127.0.0.1:8080"}
+struct DaemonLogHandler: LogHandler {
+  enum Format: Sendable { case text, json }
+
+  var metadata: Logger.Metadata = [:]
+  var logLevel: Logger.Level
+  private let format: Format
+  private let output: LogOutput
+
+  init(level: Logger.Level, format: Format, output: LogOutput) {
+    logLevel = level
+    self.format = format
+    self.output = output
+  }
+
+  subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    get { metadata[key] }
+    set { metadata[key] = newValue }
+  }
+
+  func log(event: Logging.LogEvent) {
+    let fields = metadata.merging(event.metadata ?? [:]) { $1 }.sorted { $0.key < $1.key }
+    let time = Timestamp.text(Clock.wall())
+    var line: String
+    switch format {
+    case .text:
+      line = "\(time) \(event.level.rawValue)"
+      line += String(repeating: " ", count: max(0, 8 - event.level.rawValue.utf8.count))
+      for (key, value) in fields { line += " \(key)=\(Self.quoted("\(value)"))" }
+      line += " " + event.message.description
+    case .json:
+      line = "{\"time\":\"\(time)\",\"level\":\"\(event.level.rawValue)\",\"message\":"
+      line += JSONValue.string(event.message.description).canonicalText
+      for (key, value) in fields {
+        line += ",\(JSONValue.string(key).canonicalText):\(JSONValue.string("\(value)").canonicalText)"
+      }
+      line += "}"
+    }
+    output.write(line + "\n")
+  }
+
+  private static func quoted(_ text: String) -> String {
+    text.isEmpty || text.utf8.contains { $0 <= 0x20 || $0 == 0x22 || $0 == 0x3d }
+      ? JSONValue.string(text).canonicalText : text
+  }
+}
+
+/// Where log lines go. A full disk or a closed pipe loses lines, never the daemon.
+///
+/// Sendable because the descriptor never changes and `write` with O_APPEND is atomic per call.
+final class LogOutput: Sendable {
+  private let descriptor: Int32
+
+  /// Descriptor 1 or 2, which stay open for the life of the process.
+  init(standard descriptor: Int32) { self.descriptor = descriptor }
+
+  /// A file to append to, or nil with errno set.
+  init?(file path: String) {
+    descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o640)
+    if descriptor < 0 { return nil }
+  }
+
+  func write(_ line: String) {
+    var line = line
+    line.withUTF8 { bytes in
+      var rest = bytes[...]
+      while !rest.isEmpty {
+        let n = Glibc.write(descriptor, UnsafeBufferPointer(rebasing: rest).baseAddress, rest.count)
+        if n < 0 && errno == EINTR { continue }
+        guard n > 0 else { return }
+        rest = rest.dropFirst(n)
+      }
+    }
+  }
+}
+
+/// RFC 3339 in UTC with milliseconds.
+enum Timestamp {
+  static func text(_ wall: Int64) -> String {
+    var seconds = time_t(wall / 1_000_000_000)
+    var parts = tm()
+    gmtime_r(&seconds, &parts)
+    func two(_ n: Int32) -> String { n < 10 ? "0\(n)" : "\(n)" }
+    let milliseconds = wall / 1_000_000 % 1000
+    let fraction = String(repeating: "0", count: milliseconds < 10 ? 2 : milliseconds < 100 ? 1 : 0) + "\(milliseconds)"
+    return "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
+      + "T\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec)).\(fraction)Z"
+  }
+}

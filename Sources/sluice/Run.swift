@@ -1,0 +1,95 @@
+import ArgumentParser
+import Glibc
+import Logging
+import SluiceCore
+import SluiceTopology
+
+/// `sluice run`: the daemon, in the foreground.
+struct Run: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Run the daemon in the foreground.",
+    discussion: """
+      Without -c a built-in topology is used: HTTP on $ADDR (default :8080), one stream with fsync durability, and the
+      disk subscriber writing to ./data/out. Try it with:
+
+        curl -i -X POST http://localhost:8080/log -d '{"message":"hello"}'
+        tail -F data/out/current.ndjson
+
+      SIGTERM and SIGINT stop it: sources stop, what was acknowledged is delivered, and the exit status is 0. A second
+      signal ends it at once; what was acknowledged is delivered at the next start.
+      Exit status: 0 stopped, 66 no such file, 74 the disk failed, 78 the topology is wrong, 69 it could not start.
+      """)
+
+  @Option(
+    name: [.short, .customLong("config")], help: "The topology file.", completion: .file(extensions: ["yaml", "yml"]))
+  var config: String?
+
+  func run() throws {
+    let loaded: LoadedTopology
+    do throws(LoadedTopology.Failure) {
+      loaded = try LoadedTopology.load(path: config, environment: Environment.current)
+    } catch {
+      switch error {
+      case .unreadable(let why):
+        StandardError.print("\(why)")
+        throw ExitStatus.noInput
+      case .mistakes(let diagnostics):
+        LoadedTopology.report(diagnostics)
+        throw ExitStatus.configuration
+      }
+    }
+    LoadedTopology.report(loaded.warnings)
+    let logger = try logger(for: loaded.topology.daemon)
+    ResourceLimits.raise(logger)
+    let status = Blocking.wait { await Self.serve(loaded, logger: logger) }
+    if status != .success { throw status }
+  }
+
+  /// The daemon's life: start, signals, stop.
+  private static func serve(_ loaded: LoadedTopology, logger: Logger) async -> ExitCode {
+    let signals = Signals.stream()
+    let daemon = Daemon(loaded, logger: logger)
+    do throws(DaemonError) {
+      try await daemon.start()
+    } catch {
+      logger.critical("\(error.message)")
+      return error.status
+    }
+    for await signal in signals {
+      guard signal == SIGHUP else { break }
+      logger.warning("this version can't reload; restart it to change the topology")
+    }
+    return await daemon.stop() ? .success : ExitStatus.software
+  }
+
+  private func logger(for settings: DaemonSettings) throws -> Logger {
+    let output: LogOutput
+    switch settings.logTarget {
+    case .stdout: output = LogOutput(standard: STDOUT_FILENO)
+    case .stderr: output = LogOutput(standard: STDERR_FILENO)
+    case .file(let path):
+      guard let file = LogOutput(file: path) else {
+        StandardError.print("cannot open the log file \(path): \(String(cString: strerror(errno)))")
+        throw ExitStatus.cannotCreate
+      }
+      output = file
+    }
+    let level = Logger.Level(rawValue: settings.logLevel.rawValue) ?? .info
+    let format: DaemonLogHandler.Format = settings.logFormat == .json ? .json : .text
+    LoggingSystem.bootstrap { _ in DaemonLogHandler(level: level, format: format, output: output) }
+    return Logger(label: "sluice")
+  }
+}
+
+/// Descriptors: every connection takes one.
+enum ResourceLimits {
+  static func raise(_ logger: Logger) {
+    var limit = rlimit()
+    let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+    guard getrlimit(resource, &limit) == 0, limit.rlim_cur < limit.rlim_max else { return }
+    limit.rlim_cur = limit.rlim_max
+    if setrlimit(resource, &limit) != 0 {
+      logger.warning("cannot raise the limit of open files", metadata: ["limit": "\(limit.rlim_cur)"])
+    }
+  }
+}

@@ -1,0 +1,42 @@
+import Glibc
+import SluiceCore
+
+/// Signals are taken by one thread with `sigwait`; every other thread has them blocked, which is why `block` must be
+/// the first act of the process: a SIGHUP that comes before it would end the daemon.
+enum Signals {
+  private static var handled: sigset_t {
+    var set = sigset_t()
+    sigemptyset(&set)
+    for signal in [SIGHUP, SIGINT, SIGTERM] { sigaddset(&set, signal) }
+    return set
+  }
+
+  /// Blocks the handled signals for this thread and all it will start, and ignores SIGPIPE: writes report EPIPE.
+  static func block() {
+    var set = handled
+    pthread_sigmask(SIG_BLOCK, &set, nil)
+    signal(SIGPIPE, SIG_IGN)
+  }
+
+  /// The handled signals as they come, from a thread of its own. A second request to stop ends the process at once,
+  /// with the status that a shell gives to a process that the signal killed.
+  static func stream() -> AsyncStream<Int32> {
+    let (stream, continuation) = AsyncStream.makeStream(of: Int32.self)
+    _ = OSThread(name: "signals") {
+      // Threads that async code starts have the pool's mask, so that it is set here again.
+      block()
+      var set = handled
+      var isStopping = false
+      while true {
+        var number: Int32 = 0
+        guard sigwait(&set, &number) == 0 else { continue }
+        if number != SIGHUP {
+          if isStopping { _exit(128 + number) }
+          isStopping = true
+        }
+        continuation.yield(number)
+      }
+    }
+    return stream
+  }
+}

@@ -1,0 +1,34 @@
+import ArgumentParser
+
+/// The entry. Signals are blocked before anything else, so that an early SIGHUP can't end a daemon that is starting; it
+/// is synchronous because an asynchronous one runs on some other thread, whose mask is not the main thread's.
+@main
+enum Main {
+  static func main() {
+    if CommandLine.arguments.dropFirst().first == Run._commandName { Signals.block() }
+    Sluice.main()
+  }
+}
+
+/// The command line. Each verb is a type of its own; what they share of the daemon is in `Daemon`.
+struct Sluice: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "sluice",
+    abstract: "Takes records in, makes them durable before it acknowledges them, and hands them to subscribers.",
+    discussion: """
+      Sources (HTTP and TCP) put records into streams: durable, ordered logs. Subscribers, loaded from .so files,
+      receive them in batches at their own pace. One YAML file says what is joined to what.
+
+      Begin with:
+        sluice run                       a built-in topology: HTTP on :8080, files under ./data
+        sluice check sluice.yaml         finds every mistake before anything runs
+        sluice run -c sluice.yaml
+      """,
+    version: "sluice \(Version.text)",
+    subcommands: [Run.self, Check.self, Stream.self, Plugin.self])
+}
+
+/// What this build calls itself.
+enum Version {
+  static let text = "0.1.0"
+}

@@ -1,0 +1,83 @@
+import Foundation
+import Testing
+
+@Suite struct CommandTests {
+  @Test("check prints the place of every mistake with a caret and exits 1, and 0 for a good file")
+  func checkFindsMistakes() {
+    let folder = TemporaryFolder()
+    let good = spine(folder)
+    let passed = ChildProcess.run(Products.sluice, ["check", good])
+    #expect(passed.status == 0, "\(passed.text)")
+    let bad = folder.write(
+      "bad.yaml",
+      """
+      sluice: 1
+      streams:
+        events: { durabilty: fsync }
+      sources:
+        api: { type: http, listen: "127.0.0.1:0", stream: event, auth: none }
+      subscribers:
+        archive: { plugin: disk, streams: [ events ], config: { path: ./out, format: xml } }
+      """)
+    let failed = ChildProcess.run(Products.sluice, ["check", bad])
+    #expect(failed.status == 1)
+    for place in ["bad.yaml:3:13", "bad.yaml:5:53", "bad.yaml:7:80"] {
+      #expect(failed.text.contains(place), "\(place) is not in:\n\(failed.text)")
+    }
+    #expect(failed.text.contains("durability") && failed.text.contains("'events'") && failed.text.contains("ndjson"))
+  }
+
+  @Test("run refuses a bad file with sysexits' configuration code and starts nothing")
+  func runRefusesABadFile() {
+    let folder = TemporaryFolder()
+    let bad = folder.write("bad.yaml", "sluice: 2\n")
+    let result = ChildProcess.run(Products.sluice, ["run", "-c", bad])
+    #expect(result.status == 78)
+    #expect(result.text.contains("bad.yaml:1:9"))
+    #expect(!FileManager.default.fileExists(atPath: folder.path + "/data"))
+  }
+
+  @Test("plugin list and describe show the disk kind and its schema, as text and as JSON")
+  func pluginCommands() throws {
+    let list = ChildProcess.run(Products.sluice, ["plugin", "list", "--json"])
+    #expect(list.status == 0)
+    let rows = try #require(try JSONSerialization.jsonObject(with: Data(list.text.utf8)) as? [[String: Any]])
+    #expect(rows.contains { $0["kind"] as? String == "disk" })
+    let text = ChildProcess.run(Products.sluice, ["plugin", "describe", "disk"])
+    #expect(text.status == 0 && text.text.contains("path") && text.text.contains("ndjson"))
+    let unknown = ChildProcess.run(Products.sluice, ["plugin", "describe", "dsik"])
+    #expect(unknown.status != 0 && unknown.text.contains("disk"), "no suggestion in: \(unknown.text)")
+  }
+
+  @Test("stream inspect shows groups and cursors of a stopped stream without changing a byte")
+  func streamInspect() throws {
+    let folder = TemporaryFolder()
+    let daemon = try #require(Daemon(topology: spine(folder)))
+    let connection = try #require(HTTPConnection(port: daemon.port))
+    for i in 0..<5 { #expect(connection.post(#"{"message":"\#(i)"}"#)?.status == 202) }
+    #expect(daemon.stop() == 0)
+    let directory = folder.path + "/data/streams/events"
+    let before = contents(directory)
+    let text = ChildProcess.run(Products.sluice, ["stream", "inspect", directory])
+    #expect(text.status == 0 && text.text.contains("archive"), "\(text.text)")
+    let json = ChildProcess.run(Products.sluice, ["stream", "inspect", "--json", directory])
+    let object = try #require(try JSONSerialization.jsonObject(with: Data(json.text.utf8)) as? [String: Any])
+    #expect(object["last_lsn"] as? Int == 5)
+    #expect(contents(directory) == before)
+    #expect(ChildProcess.run(Products.sluice, ["stream", "inspect", folder.path + "/nowhere"]).status == 2)
+  }
+
+  private func contents(_ directory: String) -> [String: Data] {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+    return Dictionary(
+      uniqueKeysWithValues: names.map { ($0, FileManager.default.contents(atPath: directory + "/" + $0) ?? Data()) })
+  }
+
+  @Test("help of every verb teaches by example and exits 0")
+  func helpTeaches() {
+    for verb in [[], ["run"], ["check"], ["stream"], ["stream", "inspect"], ["plugin"], ["plugin", "list"]] {
+      let help = ChildProcess.run(Products.sluice, verb + ["--help"])
+      #expect(help.status == 0 && help.text.contains("USAGE"), "\(verb)")
+    }
+  }
+}

@@ -1,0 +1,123 @@
+import NIOCore
+import SluiceCore
+import Synchronization
+
+@testable import SluiceIngest
+
+/// A stream in memory whose durability the test decides.
+///
+/// `@unchecked Sendable`: all state is behind the mutex but the lanes, which belong to their loops.
+final class FakeStream: IngestStream, @unchecked Sendable {
+  struct Record: Equatable, Sendable {
+    var topic: String
+    var key: String
+    var eventTime: Int64
+    var payload: [UInt8]
+    var text: String { String(decoding: payload, as: UTF8.self) }
+  }
+
+  struct State {
+    var records: [Record] = []
+    var submitted: UInt64 = 0
+    var acknowledged: UInt64 = 0
+    var submits = 0
+    var full: FullReason?
+    var openLanes = 0
+    var wakes: [(position: UInt64, wake: @Sendable () -> Void)] = []
+  }
+
+  let streamName = "events"
+  let durability: Durability
+  let maxRecordBytes: Int
+  let state = Mutex(State())
+
+  init(_ durability: Durability, maxRecordBytes: Int = 1 << 20) {
+    self.durability = durability
+    self.maxRecordBytes = maxRecordBytes
+  }
+
+  func openLane(source: String, wake: @escaping @Sendable () -> Void) -> any IngestLane {
+    state.withLock { $0.openLanes += 1 }
+    return FakeLane(stream: self, wake: wake)
+  }
+
+  var records: [Record] { state.withLock { $0.records } }
+  var submits: Int { state.withLock { $0.submits } }
+
+  func forgetRecords() { state.withLock { $0.records = [] } }
+
+  func setFull(_ reason: FullReason?) { state.withLock { $0.full = reason } }
+
+  /// Makes everything that was submitted durable and wakes who asked, as the commit thread does.
+  func commit() {
+    let wakes = state.withLock { state in
+      state.acknowledged = state.submitted
+      defer { state.wakes = [] }
+      return state.wakes
+    }
+    for entry in wakes { entry.wake() }
+  }
+}
+
+final class FakeLane: IngestLane {
+  private let stream: FakeStream
+  private let wake: @Sendable () -> Void
+  private var pending: [FakeStream.Record] = []
+
+  init(stream: FakeStream, wake: @escaping @Sendable () -> Void) {
+    self.stream = stream
+    self.wake = wake
+  }
+
+  func append(_ record: RecordFields) -> AppendResult {
+    if let reason = stream.state.withLock({ $0.full }) { return .full(reason) }
+    guard record.recordBytes <= stream.maxRecordBytes else { return .tooLarge(limit: stream.maxRecordBytes) }
+    pending.append(
+      .init(
+        topic: String(decoding: record.topic, as: UTF8.self), key: String(decoding: record.key, as: UTF8.self),
+        eventTime: record.eventTime, payload: Array(record.payload)))
+    return .accepted
+  }
+
+  func append(
+    encoded producerPart: UnsafeRawBufferPointer, crc: UInt32, producer: UInt32, epoch: UInt16
+  ) -> AppendResult {
+    .tooLarge(limit: 0)
+  }
+
+  func submit() -> UInt64 {
+    stream.state.withLock { state in
+      state.submits += 1
+      state.records += pending
+      state.submitted += UInt64(pending.count)
+      pending.removeAll()
+      if stream.durability == .memory { state.acknowledged = state.submitted }
+      return state.submitted
+    }
+  }
+
+  var acknowledged: UInt64 { stream.state.withLock { $0.acknowledged } }
+
+  func requestWake(at position: UInt64) -> Bool {
+    stream.state.withLock { state in
+      guard state.acknowledged < position else { return false }
+      state.wakes.append((position, wake))
+      return true
+    }
+  }
+
+  func close() {
+    precondition(pending.isEmpty, "a lane is closed with nothing appended")
+    stream.state.withLock { $0.openLanes -= 1 }
+  }
+}
+
+/// What the daemon would show.
+struct FakeEndpoints: ControlEndpoints {
+  var isReady = true
+  func health() -> (ok: Bool, json: String) { (true, #"{"status":"ok"}"#) }
+  func ready() -> (ok: Bool, json: String) { (isReady, isReady ? #"{"ready":true}"# : #"{"ready":false}"#) }
+  func metricFamilies() -> [MetricFamily] {
+    [MetricFamily("sluice_up", .gauge, help: "Always 1.", samples: [.init([], 1)])]
+  }
+}

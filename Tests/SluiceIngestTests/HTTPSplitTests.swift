@@ -1,0 +1,69 @@
+import NIOCore
+import NIOEmbedded
+import SluiceCore
+import Testing
+
+@testable import SluiceIngest
+
+/// How bytes are cut into reads must change nothing.
+@Suite("Split points")
+struct HTTPSplitTests {
+  static let corpus: [String] =
+    [
+      post(#"{"message":"hello"}"#),
+      post(#"{"message":"grüße, 世界 😀"}"#, headers: "Sluice-Topic: a.b\r\nSluice-Key: k\r\nSluice-Time: 12\r\n"),
+      post(#"{"message":"one"}"#) + post(#"{"message":2}"#) + post("{") + post(#"{"message":"four"}"#),
+      "\r\n" + post(#"{"message":"x"}"#) + "\r\nGET /health HTTP/1.1\r\nHost: x\r\n\r\n",
+      "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\nPUT /log HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+        + "POST /log HTTP/1.1\r\nHost: x\r\n\r\n" + post(#"{"message":"x"}"#),
+      HTTPParserTests.chunked("8\r\n{\"messag\r\n00a\r\ne\":\"hello\"\r\n1\r\n}\r\n0\r\nA: b\r\n\r\n")
+        + post(#"{"message":"after"}"#, headers: "Connection: close\r\n") + post(#"{"message":"never"}"#),
+      "HEAD /ready HTTP/1.1\r\nHost: x\r\n\r\nGET http://h/metrics?q HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+        + "GET /metrics HTTP/1.0\r\n\r\n",
+      post(#"{"message":"x"}"#, headers: "Expect: 100-continue\r\n"),
+    ] + HTTPParserTests.refused.map { post(#"{"message":"first"}"#) + $0.0 }
+
+  @Test(arguments: corpus) func theParserSeesTheSameRequestsWhereverTheyAreCut(_ text: String) {
+    let bytes = Array(text.utf8)
+    let whole = parse(bytes)
+    for cut in 0...bytes.count { #expect(parse(bytes, cuts: [cut]) == whole, "cut at \(cut)") }
+    #expect(parse(bytes, cuts: Array(0..<bytes.count)) == whole, "single bytes")
+  }
+
+  /// What the peer and the stream see of a connection.
+  struct Seen: Equatable {
+    var answers: [TestResponse]
+    var records: [FakeStream.Record]
+    var isOpen: Bool
+  }
+
+  func serve(_ bytes: [UInt8], cuts: [Int], _ harness: HTTPHarness) throws -> Seen {
+    harness.stream.forgetRecords()
+    let connection = try harness.connect()
+    var start = 0
+    for cut in cuts + [bytes.count] {
+      try connection.receive(Array(bytes[start..<cut]))
+      start = cut
+    }
+    harness.commit()
+    // An interim answer is sent or not depending on what has come; dates and times of arrival differ.
+    var answers = try connection.responses().filter { $0.status != 100 }
+    for index in answers.indices { answers[index].headers["date"] = nil }
+    var records = harness.stream.records
+    for index in records.indices where records[index].eventTime != 12 { records[index].eventTime = 0 }
+    return Seen(answers: answers, records: records, isOpen: connection.isOpen)
+  }
+
+  @Test(arguments: corpus) func theAnswersAndTheRecordsAreTheSameWhereverTheBytesAreCut(_ text: String) throws {
+    let bytes = Array(text.utf8)
+    for durability in [Durability.memory, .fsync] {
+      let harness = HTTPHarness(durability)
+      let whole = try serve(bytes, cuts: [], harness)
+      // Past 1,000 bytes only the seams of the first and last requests are tried one by one.
+      for cut in 0...bytes.count where bytes.count <= 1000 || cut < 200 || cut > bytes.count - 200 {
+        #expect(try serve(bytes, cuts: [cut], harness) == whole, "cut at \(cut), \(durability)")
+      }
+      #expect(try serve(bytes, cuts: Array(0..<bytes.count), harness) == whole, "single bytes, \(durability)")
+    }
+  }
+}

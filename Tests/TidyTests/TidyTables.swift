@@ -1,0 +1,53 @@
+/// What the tidy test enforces, in tables.
+enum TidyTables {
+  /// The import table: which modules the Swift files below a directory may import. The longest matching prefix counts;
+  /// a directory without a row is an error, so that a new target has to say where it stands.
+  static let imports: [(directory: String, modules: Set<String>)] = [
+    ("Sources/SluiceCore/", ["CSluiceSystem", "Glibc", "Synchronization"]),
+    ("Sources/SluiceTopology/", ["SluiceCore", "CYAML", "Glibc"]),
+    ("Sources/SluiceJournal/", ["SluiceCore", "Glibc", "Synchronization"]),
+    ("Sources/SluiceIngest/", ["SluiceCore", "NIOCore", "NIOPosix", "Logging", "Glibc", "Synchronization"]),
+    (
+      "Sources/SluiceHost/",
+      ["SluiceCore", "SluiceTopology", "SluiceJournal", "CSluice", "Logging", "Glibc", "Synchronization"]
+    ),
+    ("Sources/SluicePluginKit/", ["CSluice", "Glibc", "Synchronization"]),
+    (
+      "Sources/sluice/",
+      [
+        "SluiceCore", "SluiceTopology", "SluiceJournal", "SluiceIngest", "SluiceHost", "ArgumentParser", "NIOCore",
+        "NIOPosix", "Logging", "Glibc", "Synchronization", "Dispatch",
+      ]
+    ),
+    ("Plugins/Disk/", ["SluicePluginKit", "CSluice", "DiskSubscriber", "Glibc", "Synchronization"]),
+  ]
+
+  /// What C files below a directory may include with angle brackets; elsewhere it is free.
+  static let includes: [(directory: String, headers: Set<String>)] = [
+    ("Sources/CSluice/", ["stdint.h", "stddef.h", "stdbool.h"])
+  ]
+
+  static let maxFileLines = 400
+  static let maxFunctionLines = 70
+
+  /// Files whose length counts.
+  static let sourceExtensions: Set<String> = ["swift", "c", "h", "py", "sh"]
+  static let sourceDirectories = ["Sources/", "Plugins/", "Tests/"]
+
+  /// Formatted by swift format.
+  static let formatted = ["Sources", "Plugins", "Tests", "Package.swift"]
+
+  /// Words that say "unfinished", put together here so that this file does not trip over itself.
+  static let unfinished = ["TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"]
+
+  /// The folder that one machine keeps its checkouts in.
+  static let machinePath = "/wo" + "rk/"
+
+  /// Hosts that a tracked file may name in a URL: public documents, this machine, and names reserved for examples.
+  static let hosts: Set<String> = [
+    "github.com", "swift.org", "www.swift.org", "json-schema.org", "www.rfc-editor.org", "datatracker.ietf.org",
+    "prometheus.io", "yaml.org", "www.kernel.org", "man7.org", "www.sqlite.org", "www.w3.org", "semver.org",
+    "www.freedesktop.org",
+  ]
+  static let exampleHosts = ["localhost", "example.com", "example.org", "example.net", ".example", ".test", ".invalid"]
+}
