@@ -12,9 +12,9 @@ import Testing
     return (reader, StreamFeed(reader))
   }
 
-  @Test func nothingIsWaitedForWhereNothingIs() {
+  @Test func whereNothingIsReadingTells() {
     let (_, feed) = feed(0)
-    #expect(feed.supply(now: 0, maxRecords: 10, maxBytes: 1000, wait: 50) == .empty)
+    #expect(feed.supply(now: 0, maxRecords: 10, maxBytes: 1000, wait: 50) == .ready)
     #expect(feed.lingerUntil == nil)
   }
 

@@ -17,6 +17,8 @@ final class MemoryReader: StreamReader, @unchecked Sendable {
     var position: UInt64 = 1
     var doorbell: Doorbell?
     var gaps: [ClosedRange<UInt64>] = []
+    /// LSNs that no record ever had: passed over in silence.
+    var skips: [ClosedRange<UInt64>] = []
     var faults = 0
     var reads: [Int] = []
     var settles: [UInt64] = []
@@ -60,6 +62,8 @@ final class MemoryReader: StreamReader, @unchecked Sendable {
   func append(numbered range: Range<Int>) { append(range.map { "m\($0)" }) }
 
   func lose(_ range: ClosedRange<UInt64>) { locked { $0.gaps.append(range) } }
+
+  func skip(_ range: ClosedRange<UInt64>) { locked { $0.skips.append(range) } }
 
   func failReads(_ count: Int) { locked { $0.faults = count } }
 
@@ -120,6 +124,9 @@ final class MemoryReader: StreamReader, @unchecked Sendable {
         state.faults -= 1
         return nil
       }
+      if let skip = state.skips.first(where: { $0.contains(state.position) }) {
+        state.position = skip.upperBound + 1
+      }
       if let gap = state.gaps.first(where: { $0.contains(state.position) }) {
         let first = state.position
         state.position = gap.upperBound + 1
@@ -129,7 +136,7 @@ final class MemoryReader: StreamReader, @unchecked Sendable {
       batch.firstLSN = state.position
       let slabEnd = ((state.position - 1) / recordsPerSlab + 1) * recordsPerSlab
       while state.position <= min(UInt64(state.records.count), slabEnd), batch.count < maxRecords,
-        !state.gaps.contains(where: { $0.contains(state.position) })
+        !(state.gaps + state.skips).contains(where: { $0.contains(state.position) })
       {
         let record = state.records[Int(state.position - 1)]
         let length = RecordView(trusted: record).length
@@ -151,6 +158,7 @@ final class MemoryReader: StreamReader, @unchecked Sendable {
   func settle(below lsn: UInt64) {
     locked { state in
       precondition(lsn > state.cursor, "a cursor never goes back")
+      precondition(lsn <= state.position, "only what was read can be settled")
       state.cursor = lsn
       state.settles.append(lsn)
     }

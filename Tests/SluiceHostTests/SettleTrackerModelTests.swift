@@ -63,7 +63,7 @@ import Testing
     case .hold: return
     case .fresh where retriesOnly: return
     case .fresh:
-      token = tracker.openFresh(stream: 0, count: size)
+      token = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: size)
       lsns = Array(model.parts.count..<(model.parts.count + size))
       model.parts.append(contentsOf: repeatElement(.open(attempt: 1), count: size))
     case .retry(let range):

@@ -17,16 +17,24 @@ import Testing
 
   @Test func anOpenBatchHoldsTheCursorOfItsStreamOnly() {
     var tracker = tracker()
-    _ = tracker.openFresh(stream: 0, count: 10)
+    _ = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 10)
     #expect(tracker.cursor(of: 0) == 1)
     #expect(tracker.cursor(of: 1) == 1)
     #expect(tracker.freshLSN(of: 0) == 11)
     #expect(tracker.openRecords == 10)
   }
 
+  @Test func lsnsThatNoRecordEverHadHoldNothing() {
+    var tracker = tracker()
+    let token = tracker.openFresh(stream: 0, first: 1 << 32, count: 2)
+    #expect(tracker.cursor(of: 0) == 1 << 32)
+    tracker.finish(token: token, .ok, now: 0)
+    #expect(tracker.cursor(of: 0) == 1 << 32 + 2)
+  }
+
   @Test func acksMoveTheCursorToTheLowestOpenRecord() {
     var tracker = tracker()
-    let token = tracker.openFresh(stream: 0, count: 200)
+    let token = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 200)
     #expect(tracker.settle(item(token + 100, 100, .ack), now: 0).isEmpty)
     #expect(tracker.cursor(of: 0) == 1)
     #expect(tracker.settle(item(token, 70, .ack), now: 0).isEmpty)
@@ -40,7 +48,7 @@ import Testing
 
   @Test func returningOKAcknowledgesTheRest() {
     var tracker = tracker()
-    let token = tracker.openFresh(stream: 0, count: 5)
+    let token = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 5)
     _ = tracker.settle(item(token + 2, 1, .retry), now: 0)
     tracker.finish(token: token, .ok, now: 0)
     #expect(tracker.counts.acked == 4)
@@ -49,7 +57,7 @@ import Testing
 
   @Test func anAcceptedBatchStaysOpenUntilItsLastVerdict() {
     var tracker = tracker()
-    let token = tracker.openFresh(stream: 0, count: 3)
+    let token = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 3)
     tracker.finish(token: token, .accepted, now: 0)
     #expect(tracker.openBatches == 1)
     _ = tracker.settle(item(token, 3, .ack), now: 0)
@@ -59,7 +67,7 @@ import Testing
 
   @Test func aBusyBatchComesAgainAtOnceAsTheSameAttempt() {
     var tracker = tracker(attempts: 1)
-    let token = tracker.openFresh(stream: 0, count: 3)
+    let token = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 3)
     tracker.finish(token: token, .busy, now: 50)
     let again = RetryRange(first: 1, last: 3, attempt: 1, due: 50)
     #expect(tracker.plan(stream: 0, now: 50, maxRecords: 10) == .retry(again))
@@ -68,7 +76,7 @@ import Testing
 
   @Test func aFailedBatchComesAgainAfterTheBackoffAsTheNextAttempt() {
     var tracker = tracker()
-    let token = tracker.openFresh(stream: 0, count: 3)
+    let token = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 3)
     _ = tracker.settle(item(token + 1, 1, .ack), now: 0)
     let due = tracker.finish(token: token, .failed, now: 1_000)
     #expect((1_050...1_100).contains(due))
@@ -79,7 +87,7 @@ import Testing
 
   @Test func aRetryWaitsForItsOwnDelayOrTheBackoffWhicheverIsLater() {
     var tracker = tracker()
-    let token = tracker.openFresh(stream: 0, count: 2)
+    let token = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 2)
     _ = tracker.settle(
       Settlement(firstToken: token, count: 1, verdict: .retry, delayMilliseconds: 5), now: 0)
     _ = tracker.settle(item(token + 1, 1, .retry), now: 0)
@@ -89,14 +97,14 @@ import Testing
 
   @Test func verdictsRecordByRecordMakeOneRange() {
     var tracker = tracker()
-    let token = tracker.openFresh(stream: 0, count: 100)
+    let token = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 100)
     for slot in 0..<UInt64(100) { _ = tracker.settle(item(token + (slot * 37) % 100, 1, .retry), now: 0) }
     #expect(tracker.retries[0].ranges.count == 1)
   }
 
   @Test func anUnknownVerdictIsARetryAndCounted() {
     var tracker = tracker()
-    let token = tracker.openFresh(stream: 0, count: 1)
+    let token = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 1)
     #expect(tracker.settle(item(token, 1, .unknown), now: 0).isEmpty)
     #expect(tracker.retries[0].ranges.count == 1)
     #expect(tracker.counts.unknownVerdicts == 1)
@@ -104,7 +112,7 @@ import Testing
 
   @Test func aRejectedRecordHoldsTheCursorUntilTheSinkHasIt() {
     var tracker = tracker()
-    let token = tracker.openFresh(stream: 0, count: 3)
+    let token = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 3)
     "bad row".utf8.withContiguousStorageIfAvailable { reason in
       _ = tracker.settle(
         Settlement(
@@ -122,7 +130,7 @@ import Testing
   @Test func recordsAreRejectedWhenTheirAttemptsAreUsedUp() {
     var tracker = tracker(attempts: 2)
     var offsets: [UInt32] = []
-    let first = tracker.openFresh(stream: 0, count: 2)
+    let first = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 2)
     let due = tracker.finish(token: first, .failed, now: 0)
     let range = RetryRange(first: 1, last: 2, attempt: 2, due: due)
     #expect(tracker.plan(stream: 0, now: due, maxRecords: 10) == .retry(range))
@@ -134,7 +142,7 @@ import Testing
 
   @Test func aTokenCountsOnceAndTheFirstVerdictStands() {
     var tracker = tracker()
-    let token = tracker.openFresh(stream: 0, count: 4)
+    let token = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 4)
     #expect(tracker.settle(item(token, 2, .ack), now: 0).isEmpty)
     #expect(tracker.settle(item(token, 3, .reject), now: 0) == .stale)
     #expect(tracker.counts.doubled == 2)
@@ -143,7 +151,7 @@ import Testing
 
   @Test func tokensOfBatchesThatAreGoneAreLateAndThoseNeverGivenOutForeign() {
     var tracker = tracker()
-    let token = tracker.openFresh(stream: 0, count: 4)
+    let token = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 4)
     tracker.finish(token: token, .ok, now: 0)
     #expect(tracker.settle(item(token + 1, 2, .retry), now: 0) == .stale)
     #expect(tracker.settle(item(token + 4, 1, .ack), now: 0) == .stale)
@@ -156,8 +164,8 @@ import Testing
 
   @Test func aRangePastItsBatchCountsForTheBatchAndIsInvalid() {
     var tracker = tracker()
-    let first = tracker.openFresh(stream: 0, count: 2)
-    _ = tracker.openFresh(stream: 0, count: 2)
+    let first = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 2)
+    _ = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 2)
     #expect(tracker.settle(item(first, 3, .ack), now: 0) == .invalid)
     #expect(tracker.settle(item(first, 0, .ack), now: 0) == .invalid)
     #expect(tracker.cursor(of: 0) == 3)
@@ -166,7 +174,7 @@ import Testing
 
   @Test func whatIsOpenPastItsDeadlineComesAgainAndItsTokensDie() {
     var tracker = tracker()
-    let token = tracker.openFresh(stream: 0, count: 2, ackDeadline: 100)
+    let token = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 2, ackDeadline: 100)
     #expect(tracker.expire(now: 200) == 0, "deliver has not returned")
     tracker.finish(token: token, .accepted, now: 50)
     #expect(tracker.nextDeadline(after: 60) == 100)
@@ -180,7 +188,7 @@ import Testing
 
   @Test func abandonedRecordsComeAgainWithoutUsingUpAttempts() {
     var tracker = tracker(attempts: 1)
-    let token = tracker.openFresh(stream: 0, count: 2)
+    let token = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 2)
     tracker.finish(token: token, .accepted, now: 0)
     tracker.abandon(now: 7)
     #expect(tracker.openBatches == 0 && tracker.rejectedRanges.isEmpty)
@@ -190,7 +198,7 @@ import Testing
 
   @Test func aGapSettlesWhatWasStillToCome() {
     var tracker = tracker()
-    let token = tracker.openFresh(stream: 0, count: 10)
+    let token = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 10)
     _ = tracker.settle(item(token + 2, 4, .retry), now: 0)
     tracker.finish(token: token, .ok, now: 0)
     #expect(tracker.discard(stream: 0, first: 4, last: 5) == 2)
@@ -204,7 +212,7 @@ import Testing
     var tracker = tracker(maxOpen: 100)
     for _ in 0..<Limits.maxUnsettledBatches {
       #expect(tracker.plan(stream: 0, now: 0, maxRecords: 10) == .fresh)
-      let token = tracker.openFresh(stream: 0, count: 3)
+      let token = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 3)
       tracker.finish(token: token, .accepted, now: 0)
       _ = tracker.settle(item(token + 1, 1, .retry), now: 0)
       _ = tracker.settle(item(token, 1, .ack), now: 0)
@@ -219,7 +227,7 @@ import Testing
 
   @Test func relaxedOrderHoldsWhenAllPlacesAreTaken() {
     var tracker = tracker(maxOpen: 1)
-    let token = tracker.openFresh(stream: 0, count: 1, ackDeadline: 500)
+    let token = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 1, ackDeadline: 500)
     tracker.finish(token: token, .accepted, now: 0)
     #expect(tracker.plan(stream: 1, now: 0, maxRecords: 10) == .hold(until: 500))
     #expect(tracker.plan(stream: 0, now: 0, maxRecords: 0) == .hold(until: 500))
@@ -227,7 +235,7 @@ import Testing
 
   @Test func strictOrderHoldsBackWhileARecordIsOpenOrToBeRetried() {
     var tracker = tracker(order: .strict)
-    let token = tracker.openFresh(stream: 0, count: 3, ackDeadline: 500)
+    let token = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 3, ackDeadline: 500)
     tracker.finish(token: token, .accepted, now: 0)
     #expect(tracker.plan(stream: 0, now: 0, maxRecords: 10) == .hold(until: 500))
     #expect(tracker.plan(stream: 1, now: 0, maxRecords: 10) == .fresh, "streams don't wait for each other")
@@ -241,7 +249,7 @@ import Testing
 
   @Test func dueRangesOfOneAttemptTravelTogether() {
     var tracker = tracker()
-    let token = tracker.openFresh(stream: 0, count: 10)
+    let token = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 10)
     for slot in [0, 1, 4, 9] { _ = tracker.settle(item(token + UInt64(slot), 1, .retry), now: 0) }
     tracker.finish(token: token, .ok, now: 0)
     guard case .retry(let range) = tracker.plan(stream: 0, now: 200, maxRecords: 6) else {

@@ -114,7 +114,6 @@ import Testing
     #expect(value("retried_records_total") == 2)
     #expect(value("rejected_records_total") == 1)
     #expect(value("delivery_seconds") == value("batches_total"))
-    #expect(value("lag_records") == 0)
     #expect(Set(families.map(\.name)).count == families.count, "each family once")
   }
 }

@@ -172,6 +172,32 @@ import Testing
     #expect(rig.subscriber.status.gaps == 1 && rig.subscriber.status.lostRecords == 3)
   }
 
+  @Test func lsnsThatTheLogSkippedArePassedOverInSilence() throws {
+    let rig = try SubscriberRig("recorder")
+    rig.reader.append(numbered: 0..<10)
+    rig.reader.skip(5...7)
+    try rig.subscriber.start()
+    #expect(rig.reader.waitUntilSettled(below: 11))
+    #expect(rig.stop() == .stopped)
+    #expect(rig.messages.map(\.lsn) == [1, 2, 3, 4, 8, 9, 10])
+    #expect(rig.subscriber.status.gaps == 0)
+  }
+
+  @Test func recordsThatAreGoneBeforeTheirRetryAreToldAsAGap() throws {
+    let rig = try SubscriberRig("failing", n: 1) {
+      $0.retry.firstNanoseconds = 50_000_000; $0.retry.maxNanoseconds = 50_000_000
+    }
+    rig.reader.append(numbered: 0..<6)
+    try rig.subscriber.start()
+    #expect(rig.log.wait(for: "delivery failed"))
+    rig.reader.skip(1...2)
+    rig.reader.lose(3...4)
+    #expect(rig.reader.waitUntilSettled(below: 7))
+    #expect(rig.stop() == .stopped)
+    #expect(Array(rig.seen.dropFirst(6)) == ["gap 1 4", "5 2 m4", "6 2 m5"])
+    #expect(rig.subscriber.status.lostRecords == 4)
+  }
+
   @Test func aFaultUnderTheReaderIsShownAndReadingGoesOn() throws {
     let rig = try SubscriberRig("recorder")
     rig.reader.append(numbered: 0..<3)
