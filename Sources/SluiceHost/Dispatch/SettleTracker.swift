@@ -139,11 +139,13 @@ package struct SettleTracker: ~Copyable {
 
   // MARK: Deliveries
 
-  /// Opens a batch of the next `count` fresh records. Returns the first token.
-  package mutating func openFresh(stream: Int, count: Int, ackDeadline: Int64 = .max) -> UInt64 {
+  /// Opens a batch of the next `count` fresh records, which begin at `first`: LSNs before it that were never given to a
+  /// record (a log skips some after a crash) are as good as settled. Returns the first token.
+  package mutating func openFresh(stream: Int, first: UInt64, count: Int, ackDeadline: Int64 = .max) -> UInt64 {
+    precondition(first >= fresh[stream], "fresh records come in the order of the log")
     let index = freePlace()
-    batches[index].open(token: nextToken, count: count, stream: stream, firstLSN: fresh[stream], attempt: 1)
-    fresh[stream] += UInt64(count)
+    batches[index].open(token: nextToken, count: count, stream: stream, firstLSN: first, attempt: 1)
+    fresh[stream] = first + UInt64(count)
     return opened(index, count: count, ackDeadline: ackDeadline)
   }
 

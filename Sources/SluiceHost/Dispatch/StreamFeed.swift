@@ -9,6 +9,8 @@ final class StreamFeed {
   let names: NameTable
   /// Until when a batch may wait to fill; nil while there is nothing to wait for.
   var lingerUntil: Int64?
+  /// The last batch was full.
+  var mayHaveMore = false
   /// Not to be read before this time: reading failed.
   var holdUntil: Int64 = 0
   var failures: UInt32 = 0
@@ -44,21 +46,20 @@ final class StreamFeed {
   }
 
   enum Supply: Equatable {
-    /// Read now: there is a full batch, or it has waited long enough.
+    /// Read now: there is a full batch, or it has waited long enough, or there may be nothing, which reading tells.
     case ready
-    case empty
     case filling(until: Int64)
   }
 
   /// Whether a batch of fresh records is worth reading. A batch that is not full may wait for `wait` ns from when its
-  /// first record was seen.
+  /// first record was seen. Behind a full batch there probably is another.
   func supply(now: Int64, maxRecords: Int, maxBytes: Int, wait: Int64) -> Supply {
-    guard wait > 0 else { return .ready }
+    guard wait > 0, !mayHaveMore else { return .ready }
     let lag = reader.lag
     let end = reader.cursor + lag.records
     guard end > reader.position else {
       lingerUntil = nil
-      return .empty
+      return .ready
     }
     let waiting = end - reader.position
     // The bytes are those of everything unsettled; what is open has about the same records in it.

@@ -1,16 +1,11 @@
 import SluiceCore
 
 extension SubscriberStatus {
-  /// What `/metrics` shows of one subscriber.
+  /// What `/metrics` shows of one subscriber. Its lag is told by the streams, which know absent subscribers too.
   var families: [MetricFamily] {
     let subscriber = [("subscriber", name)]
     func counter(_ name: String, _ value: UInt64, _ help: String) -> MetricFamily {
       MetricFamily("sluice_subscriber_\(name)_total", .counter, help: help, samples: [.init(subscriber, Double(value))])
-    }
-    func lag(_ unit: String, _ help: String, _ value: (StreamLag) -> Double) -> MetricFamily {
-      MetricFamily(
-        "sluice_subscriber_lag_\(unit)", .gauge, help: help,
-        samples: streams.map { .init(subscriber + [("stream", $0.name)], value($0.lag)) })
     }
     let faults = [
       ("double", counts.doubled), ("late", counts.late), ("foreign", counts.foreign), ("invalid", counts.invalid),
@@ -36,9 +31,6 @@ extension SubscriberStatus {
       MetricFamily(
         "sluice_subscriber_open_records", .gauge, help: "Records delivered and not settled.",
         samples: [.init(subscriber, Double(openRecords))]),
-      lag("records", "Records that are not settled.") { Double($0.records) },
-      lag("bytes", "Bytes of records that are not settled.") { Double($0.bytes) },
-      lag("seconds", "Age of the oldest record that is not settled.") { Double($0.ageNanoseconds) / 1e9 },
     ]
   }
 }

@@ -60,6 +60,8 @@ extension SubscriberWorker {
     }
     if !rejected.isEmpty { giveAway(rejected, now: now) }
     for (stream, feed) in feeds.enumerated() where cursors[stream] > feed.reader.cursor {
+      // After a retry the reader stands below records that were read, and settled, before.
+      if feed.reader.position < cursors[stream] { feed.reader.seek(to: cursors[stream]) }
       feed.reader.settle(below: cursors[stream])
     }
   }
@@ -102,7 +104,6 @@ extension SubscriberWorker {
     case (.fresh, let first, let room):
       if feed.reader.position != first { feed.reader.seek(to: first) }
       switch feed.supply(now: now, maxRecords: room, maxBytes: options.bytes, wait: options.waitNanoseconds) {
-      case .empty: return .nothing
       case .filling(let until): return .later(until)
       case .ready: return read(feed, stream, records: room, retrying: nil, now: now)
       }
@@ -125,11 +126,20 @@ extension SubscriberWorker {
     switch outcome {
     case .records:
       feed.lingerUntil = nil
+      feed.mayHaveMore = batch.count == records
+      if let retrying, batch.firstLSN > retrying.first {
+        let next = batch.firstLSN
+        batch.release()
+        // What was to be delivered again is gone, without a trace in the log.
+        return tellGap(feed, stream, first: retrying.first, last: next - 1)
+      }
       return deliver(feed, stream, retrying: retrying, now: now)
     case .gap(let first, let last):
-      return tellGap(feed, stream, first: first, last: last)
+      // Records to be delivered again that lie before what the log calls a gap are gone as well.
+      return tellGap(feed, stream, first: min(first, retrying?.first ?? first), last: last)
     case .nothingYet:
       feed.lingerUntil = nil
+      feed.mayHaveMore = false
       guard retrying == nil else {
         // Records that were delivered before are there or gone, never yet to come: wait and see.
         feed.holdUntil = now + options.retry.firstNanoseconds
@@ -177,8 +187,10 @@ extension SubscriberWorker {
       descriptor.count = UInt32(offsets.count)
       descriptor.flags = range.attempt > 1 ? UInt32(SLU_BATCH_REDELIVERY) : 0
     } else {
-      let count = batch.count
-      token = services.tracker.withLock { $0.openFresh(stream: stream, count: count, ackDeadline: deadline) }
+      let (first, count) = (batch.firstLSN, batch.count)
+      token = services.tracker.withLock { tracker in
+        tracker.openFresh(stream: stream, first: first, count: count, ackDeadline: deadline)
+      }
       builder.fill(from: batch, token: token, attempt: 1, names: feed.names)
       descriptor.count = UInt32(count)
     }

@@ -1,0 +1,119 @@
+import SluiceCore
+import SluiceTopology
+import Testing
+
+@testable import SluiceHost
+
+/// Beginnings and ends that do not go well, and what the host offers in between.
+@Suite struct SubscriberLifeTests {
+  @Test func aStartThatFailsIsTriedAgainAndShown() throws {
+    let rig = try SubscriberRig("starting", n: 3) {
+      $0.retry.firstNanoseconds = 20_000_000
+      $0.retry.maxNanoseconds = 20_000_000
+    }
+    rig.reader.append(numbered: 0..<2)
+    try rig.subscriber.start()
+    #expect(rig.log.wait(for: "not started yet"))
+    let early = rig.subscriber.status
+    #expect(!early.isReady)
+    #expect(early.whyNotReady?.hasSuffix("start answered SLU_E_RETRYABLE: connection refused") == true)
+    #expect(rig.reader.waitUntilSettled(below: 3))
+    #expect(rig.subscriber.status.isReady && rig.subscriber.status.failedStarts == 0)
+    #expect(rig.stop() == .stopped)
+    #expect(rig.seen == ["start", "start", "start", "start", "1 1 m0", "2 1 m1", "stop"])
+  }
+
+  @Test func aStartThatNeverWillSucceedEndsTheInstanceAndANewOneIsMade() throws {
+    let rig = try SubscriberRig("starting", n: -1)
+    try rig.subscriber.start()
+    #expect(rig.log.wait(for: "instance ended", count: 2))
+    #expect(rig.stop() == .stopped)
+    #expect(Array(rig.seen.prefix(4)) == ["start", "stop", "start", "stop"])
+    #expect(rig.subscriber.status.restarts >= 2)
+  }
+
+  @Test func aPluginThatRefusesToBeMadeFailsTheStart() throws {
+    let rig = try SubscriberRig("recorder")
+    // The fixture's file can't be opened where a directory is.
+    _ = rig.directory.folder("plugins/it/seen")
+    let error = #expect(throws: HostError.self) { try rig.subscriber.start() }
+    #expect(error?.description == "subscriber it: create answered SLU_E_CONFIG: no file in the state directory")
+    #expect(rig.subscriber.status.state == .stopped && rig.reader.isClosed)
+  }
+
+  @Test func afterAFatalErrorANewInstanceGoesOn() throws {
+    let rig = try SubscriberRig("fatal")
+    rig.reader.append(numbered: 0..<2)
+    try rig.subscriber.start()
+    #expect(rig.reader.waitUntilSettled(below: 3))
+    #expect(rig.subscriber.status.lastError == "deliver answered SLU_E_FATAL: lost my mind")
+    #expect(rig.subscriber.status.restarts == 1)
+    #expect(rig.stop() == .stopped)
+    #expect(rig.seen == ["1 1 m0", "2 1 m1", "stop", "1 2 m0", "2 2 m1", "stop"])
+  }
+
+  @Test func aPluginThatBlocksIsInterruptedWhenTimeRunsOut() throws {
+    let rig = try SubscriberRig("blocking")
+    rig.reader.append(numbered: 0..<2)
+    try rig.subscriber.start()
+    #expect(rig.log.wait(for: "blocking"))
+    #expect(rig.subscriber.stop(deadline: Clock.monotonic() + 2_000_000_000) == .stopped)
+    #expect(rig.seen == ["blocking", "stop"])
+    #expect(rig.reader.cursor == 1, "nothing was acknowledged")
+  }
+
+  @Test func aPluginThatHangsIsLeftBehindWithItsVerdictsKept() throws {
+    let rig = try SubscriberRig("hanging")
+    rig.reader.append(numbered: 0..<2)
+    try rig.subscriber.start()
+    #expect(rig.reader.waitUntilSettled(below: 3))
+    #expect(rig.subscriber.stop(deadline: Clock.monotonic() + 50_000_000) == .stuck)
+    #expect(rig.subscriber.status.state == .stuck)
+    #expect(rig.reader.cursor == 3)
+    #expect(rig.log.count("left behind") == 1)
+  }
+
+  @Test func theHostAnswersForEverythingItOffers() throws {
+    let rig = try SubscriberRig("services")
+    rig.reader.append(["row"])
+    try rig.subscriber.start()
+    #expect(rig.reader.waitUntilSettled(below: 2))
+    let status = rig.subscriber.status
+    #expect(status.health == .down && status.whyNotReady == "no room")
+    let families = rig.subscriber.metrics()
+    #expect(rig.stop() == .stopped)
+    #expect(
+      Array(rig.seen.dropLast()) == [
+        "same id 1", "bad name 0", "other kind 0", "publish -6", "extension 0", "clock 1", "no clock 0", "no lease -7",
+        "lease 0", "again 0",
+      ])
+    #expect(rig.reader.pinCount == 0)
+    #expect(rig.log.count("warning broken \u{FFFD} text row=7 subscriber=it") == 1)
+    #expect(rig.log.all.contains { $0.hasPrefix("error eeee") && $0.count < 9000 })
+    let rows = try #require(families.first { $0.name == "sluice_plugin_rows_total" })
+    #expect(rows.samples[0].value == 5)
+    #expect(rows.samples[0].labels.map { "\($0.0)=\($0.1)" } == ["subscriber=it", "table=events"])
+    #expect(families.first { $0.name == "sluice_plugin_buffer_bytes" }?.samples[0].value == 512)
+    let query = try #require(families.first { $0.name == "sluice_plugin_query_seconds" })
+    #expect(query.samples[0].value == 1 && query.samples[0].sum == 0.5)
+  }
+
+  @Test func metricsTellWhatBecameOfTheRecords() throws {
+    let rig = try SubscriberRig("verdicts")
+    rig.reader.append(["a0", "r1", "x2"])
+    try rig.subscriber.start()
+    #expect(rig.reader.waitUntilSettled(below: 4))
+    let families = rig.subscriber.metrics()
+    #expect(rig.stop() == .stopped)
+    func value(_ name: String) -> Double? {
+      families.first { $0.name == "sluice_subscriber_\(name)" }?.samples[0].value
+    }
+    #expect(value("up") == 1)
+    #expect(value("delivered_records_total") == 5)
+    #expect(value("acked_records_total") == 2)
+    #expect(value("retried_records_total") == 2)
+    #expect(value("rejected_records_total") == 1)
+    #expect(value("delivery_seconds") == value("batches_total"))
+    #expect(Set(families.map(\.name)).count == families.count, "each family once")
+  }
+}

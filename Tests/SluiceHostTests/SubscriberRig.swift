@@ -1,0 +1,70 @@
+import SluiceCore
+import SluiceTopology
+import Synchronization
+
+@testable import SluiceHost
+
+/// A fixture plugin with a subscriber around it, fed from memory.
+final class SubscriberRig {
+  let directory = TemporaryDirectory()
+  let log = LogCapture()
+  let letters = CollectingSink()
+  let readers: [MemoryReader]
+  let subscriber: SubscriberInstance
+
+  init(
+    _ fixture: String, n: Int? = nil, readers: [MemoryReader] = [MemoryReader()],
+    _ change: (inout SubscriberSettings) -> Void = { _ in }
+  ) throws {
+    var settings = SubscriberSettings(
+      name: "it", plugin: fixture, streams: readers.map(\.streamName),
+      position: SourcePosition(file: "test.yaml", line: 1, column: 1))
+    settings.batch.waitNanoseconds = 0
+    settings.retry.firstNanoseconds = 1_000_000
+    settings.retry.maxNanoseconds = 4_000_000
+    settings.configJSON = n.map { "{\"n\":\($0)}" } ?? "{}"
+    change(&settings)
+    self.readers = readers
+    subscriber = SubscriberInstance(
+      settings: settings, plugin: try Fixtures.load(fixture, state: directory.folder("state")), readers: readers,
+      dataDirectory: directory.path, deadLetters: letters, hostVersion: "test", logger: log.logger)
+  }
+
+  var reader: MemoryReader { readers[0] }
+
+  /// What the fixture wrote down.
+  var seen: [String] { Files.lines("\(directory.path)/plugins/it/seen") }
+
+  /// The messages of it: (lsn, attempt, payload).
+  var messages: [(lsn: UInt64, attempt: Int, payload: String)] {
+    seen.compactMap { line in
+      let parts = line.split(separator: " ")
+      guard parts.count == 3, let lsn = UInt64(parts[0]), let attempt = Int(parts[1]) else { return nil }
+      return (lsn, attempt, String(parts[2]))
+    }
+  }
+
+  func stop(seconds: Int64 = 20) -> SubscriberInstance.StopOutcome {
+    subscriber.stop(deadline: Clock.monotonic() + seconds * 1_000_000_000)
+  }
+}
+
+/// Keeps dead letters; can refuse them for a while.
+final class CollectingSink: DeadLetterSink {
+  private let state = Mutex<(letters: [DeadLetter], refusals: Int)>(([], 0))
+
+  var letters: [DeadLetter] { state.withLock { $0.letters } }
+
+  func refuse(_ times: Int) { state.withLock { $0.refusals = times } }
+
+  func keep(_ letter: DeadLetter) -> Bool {
+    state.withLock { state in
+      guard state.refusals == 0 else {
+        state.refusals -= 1
+        return false
+      }
+      state.letters.append(letter)
+      return true
+    }
+  }
+}

@@ -1,0 +1,131 @@
+import Glibc
+import Logging
+import SluiceCore
+import Synchronization
+
+@testable import SluiceHost
+
+/// A directory that is gone when the test is.
+final class TemporaryDirectory: Sendable {
+  let path: String
+
+  init() {
+    var template = Array("/tmp/sluice-host-tests-XXXXXX".utf8CString)
+    precondition(mkdtemp(&template) != nil)
+    path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+
+  deinit { Paths.remove(path) }
+
+  /// A directory below it.
+  func folder(_ name: String) -> String {
+    precondition(Paths.makePrivate("\(path)/\(name)") == 0)
+    return "\(path)/\(name)"
+  }
+}
+
+enum Files {
+  static func write(_ text: String, to path: String) {
+    let file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+    precondition(file >= 0)
+    var text = text
+    text.withUTF8 { precondition(Glibc.write(file, $0.baseAddress, $0.count) == $0.count) }
+    close(file)
+  }
+
+  static func lines(_ path: String) -> [String] {
+    guard let file = fopen(path, "r") else { return [] }
+    defer { fclose(file) }
+    var lines: [String] = []
+    var buffer = [CChar](repeating: 0, count: 1 << 16)
+    while fgets(&buffer, Int32(buffer.count), file) != nil {
+      lines.append(String(decoding: buffer.prefix { $0 != 0 && $0 != 10 }.map { UInt8(bitPattern: $0) }, as: UTF8.self))
+    }
+    return lines
+  }
+}
+
+/// The fixture plugins, each compiled once per test process.
+enum Fixtures {
+  private static let home = TemporaryDirectory()
+  private static let built = Mutex<[String: String]>([:])
+
+  /// The directory `Tests`.
+  private static let tests = "/" + "\(#filePath)".split(separator: "/").dropLast(2).joined(separator: "/")
+
+  /// Where `libsluice-<name>.so` lies, compiled from Tests/FixturePlugins/<name>.c or, for a `table`, from tables.c.
+  static func directory(_ name: String, table: Bool = false) -> String {
+    built.withLock { built in
+      if let known = built[name] { return known }
+      let directory = home.folder(name)
+      compile(name, table: table, to: "\(directory)/libsluice-\(name).so")
+      built[name] = directory
+      return directory
+    }
+  }
+
+  private static func compile(_ name: String, table: Bool, to target: String) {
+    let source = "\(tests)/FixturePlugins/\(table ? "tables" : name).c"
+    var arguments = ["cc", "-std=c11", "-D_GNU_SOURCE", "-O1", "-shared", "-fPIC", "-pthread"]
+    arguments += ["-I\(tests)/../Sources/CSluice/include", source, "-o", target]
+    if table { arguments += ["-DCASE=case_\(name)", "-DKIND=\"\(name)\""] }
+    var cArguments = arguments.map { strdup($0) } + [nil]
+    defer { cArguments.forEach { free($0) } }
+    var child = pid_t()
+    precondition(posix_spawnp(&child, "cc", nil, nil, &cArguments, environ) == 0, "no C compiler")
+    var status: Int32 = 0
+    precondition(waitpid(child, &status, 0) == child && status == 0, "\(source) does not compile")
+  }
+
+  /// The fixture's plugin, as a library of its own loads it: its code shares nothing with other tests'.
+  static func load(_ name: String, table: Bool = false, state: String) throws -> LoadedPlugin {
+    try PluginLibrary(searchPaths: [directory(name, table: table)], stateDirectory: state).load(name)
+  }
+}
+
+/// Keeps what is logged, and lets a test wait for a line.
+final class LogCapture: Sendable {
+  private let lines = Mutex<[String]>([])
+  private let changed = Doorbell()
+
+  var logger: Logger {
+    var logger = Logger(label: "test") { _ in Handler(capture: self) }
+    logger.logLevel = .trace
+    return logger
+  }
+
+  var all: [String] { lines.withLock { $0 } }
+
+  func count(_ text: String) -> Int { all.count { $0.contains(text) } }
+
+  /// Waits until a line has `text` in it. One thread at a time.
+  func wait(for text: String, count: Int = 1, seconds: Int64 = 20) -> Bool {
+    let deadline = Clock.monotonic() + seconds * 1_000_000_000
+    while self.count(text) < count {
+      if !changed.wait(until: deadline) { return self.count(text) >= count }
+    }
+    return true
+  }
+
+  fileprivate func add(_ line: String) {
+    lines.withLock { $0.append(line) }
+    changed.ring()
+  }
+
+  private struct Handler: LogHandler {
+    let capture: LogCapture
+    var metadata: Logger.Metadata = [:]
+    var logLevel = Logger.Level.trace
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+      get { metadata[key] }
+      set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+      let all = metadata.merging(event.metadata ?? [:]) { $1 }
+      let pairs = all.sorted { $0.key < $1.key }.map { " \($0.key)=\($0.value)" }
+      capture.add("\(event.level) \(event.message)\(pairs.joined())")
+    }
+  }
+}
