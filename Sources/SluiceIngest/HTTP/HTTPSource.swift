@@ -38,7 +38,8 @@ package final class HTTPSource: MetricSource {
       // A connection keeps one receive buffer: small while requests are, which thousands of idle ones add up to.
       .childChannelOption(
         ChannelOptions.recvAllocator,
-        value: AdaptiveRecvByteBufferAllocator(minimum: 512, initial: 1024, maximum: 65_536))
+        value: AdaptiveRecvByteBufferAllocator(minimum: 512, initial: 1024, maximum: 65_536)
+      )
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
           guard let loop = loopOf[ObjectIdentifier(channel.eventLoop)] else {
