@@ -230,6 +230,19 @@ struct HTTPParserTests {
     #expect(parse(Self.chunked("3e8\r\n\(body)\r\n0000000000000000\r\n\r\n")).bodies == [body])
   }
 
+  @Test func namesCompareWithoutCaseAndWithoutConfusion() {
+    let name: StaticString = "sluice-time:/0"
+    let right = Array("sluice-time:/0".utf8)
+    for at in right.indices {
+      for byte in UInt8(0x20)...0xFF {
+        var bytes = right
+        bytes[at] = byte
+        let isSame = UInt8(ascii: "A")...UInt8(ascii: "Z") ~= byte ? byte + 32 == right[at] : byte == right[at]
+        #expect(bytes.withUnsafeBytes { HTTPBytes.equals($0, ignoringCase: name) } == isSame)
+      }
+    }
+  }
+
   @Test func theByteClassesAreThoseOfTheStandard() {
     let letters = Array("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789".utf8)
     let token = Set(Array("!#$%&'*+-.^_`|~".utf8) + letters)

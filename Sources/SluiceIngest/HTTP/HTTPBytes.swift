@@ -49,16 +49,14 @@ package enum HTTPBytes {
     return end
   }
 
-  /// Whether `bytes` is `lowercase`, in any case. ASCII letters, digits and `-` only.
+  /// Whether `bytes`, which has no control characters, is `lowercase` in any case. `lowercase` is of letters, digits,
+  /// `-`, `:` and `/`: a bit set in each byte makes capitals small and leaves no other byte equal to one of those.
   @inline(__always)
   package static func equals(_ bytes: UnsafeRawBufferPointer, ignoringCase lowercase: StaticString) -> Bool {
     guard bytes.count == lowercase.utf8CodeUnitCount else { return false }
     var difference: UInt8 = 0
     for index in 0..<bytes.count {
-      let expected = lowercase.utf8Start[index]
-      let byte = bytes[index]
-      let folded = byte >= UInt8(ascii: "A") && byte <= UInt8(ascii: "Z") ? byte | 0x20 : byte
-      difference |= folded ^ expected
+      difference |= (bytes[index] | 0x20) ^ lowercase.utf8Start[index]
     }
     return difference == 0
   }

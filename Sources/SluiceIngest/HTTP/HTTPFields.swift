@@ -16,39 +16,39 @@ struct SeenFields: OptionSet {
 }
 
 extension HTTPRequestParser {
-  /// Takes note of a field if it is one of those, by the length of its name first.
+  /// Takes note of a field if it is one of those; the length and the first letter of its name rule out most.
   @inline(__always)
   mutating func note(_ name: UnsafeRawBufferPointer, _ span: ByteSpan, _ base: UnsafeRawPointer) -> HTTPRefusal? {
     let value = UnsafeRawBufferPointer(start: base + Int(span.start), count: Int(span.count))
-    switch name.count {
-    case 4 where HTTPBytes.equals(name, ignoringCase: "host"):
+    switch (name.count, name[0] | 0x20) {
+    case (4, UInt8(ascii: "h")) where HTTPBytes.equals(name, ignoringCase: "host"):
       for byte in value where !HTTPBytes.isHost(byte) { return .badHost }
       return once(.host)
-    case 6 where HTTPBytes.equals(name, ignoringCase: "accept"):
+    case (6, UInt8(ascii: "a")) where HTTPBytes.equals(name, ignoringCase: "accept"):
       if head.accept.isEmpty { head.accept = span }
-    case 6 where HTTPBytes.equals(name, ignoringCase: "expect"):
+    case (6, UInt8(ascii: "e")) where HTTPBytes.equals(name, ignoringCase: "expect"):
       guard HTTPBytes.equals(value, ignoringCase: "100-continue") else { return .unknownExpectation }
       head.expectsContinue = head.minorVersion == 1
       return once(.expect)
-    case 10 where HTTPBytes.equals(name, ignoringCase: "connection"):
+    case (10, UInt8(ascii: "c")) where HTTPBytes.equals(name, ignoringCase: "connection"):
       connection(value)
-    case 10 where HTTPBytes.equals(name, ignoringCase: "sluice-key"):
+    case (10, UInt8(ascii: "s")) where HTTPBytes.equals(name, ignoringCase: "sluice-key"):
       head.key = span
       return once(.key)
-    case 11 where HTTPBytes.equals(name, ignoringCase: "sluice-time"):
+    case (11, UInt8(ascii: "s")) where HTTPBytes.equals(name, ignoringCase: "sluice-time"):
       head.time = span
       return once(.time)
-    case 12 where HTTPBytes.equals(name, ignoringCase: "sluice-topic"):
+    case (12, UInt8(ascii: "s")) where HTTPBytes.equals(name, ignoringCase: "sluice-topic"):
       head.topic = span
       return once(.topic)
-    case 14 where HTTPBytes.equals(name, ignoringCase: "content-length"):
+    case (14, UInt8(ascii: "c")) where HTTPBytes.equals(name, ignoringCase: "content-length"):
       guard let length = decimal(value) else { return .badContentLength }
       head.contentLength = length
       return once(.contentLength)
-    case 16 where HTTPBytes.equals(name, ignoringCase: "content-encoding"):
+    case (16, UInt8(ascii: "c")) where HTTPBytes.equals(name, ignoringCase: "content-encoding"):
       head.isEncoded = !HTTPBytes.equals(value, ignoringCase: "identity")
       return once(.contentEncoding)
-    case 17 where HTTPBytes.equals(name, ignoringCase: "transfer-encoding"):
+    case (17, UInt8(ascii: "t")) where HTTPBytes.equals(name, ignoringCase: "transfer-encoding"):
       guard HTTPBytes.equals(value, ignoringCase: "chunked") else { return .badTransferEncoding }
       head.isChunked = true
       return once(.transferEncoding)

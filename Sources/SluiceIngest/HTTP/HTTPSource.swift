@@ -35,6 +35,11 @@ package final class HTTPSource: MetricSource {
       .serverChannelOption(ChannelOptions.maxMessagesPerRead, value: 64)
       .childChannelOption(ChannelOptions.tcpOption(.tcp_nodelay), value: 1)
       .childChannelOption(ChannelOptions.allowRemoteHalfClosure, value: true)
+      // A connection keeps one receive buffer: small while requests are, which thousands of idle ones add up to.
+      .childChannelOption(
+        ChannelOptions.recvAllocator,
+        value: AdaptiveRecvByteBufferAllocator(minimum: 512, initial: 1024, maximum: 65_536)
+      )
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
           guard let loop = loopOf[ObjectIdentifier(channel.eventLoop)] else {
