@@ -1,9 +1,10 @@
 import CSluice
 
 /// The daemon, as one instance sees it. May be used from any thread until `stop` returns, and not after it.
+///
+/// `@unchecked Sendable`: the table and all it points to are immutable, and every function of it may be called from any
+/// thread at any time (host.h, tag [any]); `retain`, the exception, is reachable through a batch only.
 public struct Host: @unchecked Sendable {
-  // Sendable because the table and all it points to are immutable, and every function of it may be called from any
-  // thread at any time (host.h, tag [any]); `retain`, the exception, is reachable through a batch only.
   let table: UnsafePointer<slu_host>
 
   init(_ table: UnsafePointer<slu_host>) { self.table = table }

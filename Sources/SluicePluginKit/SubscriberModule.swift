@@ -6,9 +6,9 @@ import CSluice
 ///
 ///     @c @implementation
 ///     public func sluice_module_v1(_ hostMinor: UInt32) -> UnsafePointer<slu_module>! { module.table }
+///
+/// `@unchecked Sendable`: nothing writes to the table or to anything it points to after `init`.
 public struct SubscriberModule: @unchecked Sendable {
-  // Sendable because nothing writes to the table or to anything it points to after `init`.
-
   /// The table in its C form. It is never freed: plugins stay mapped as long as the process lives.
   public let table: UnsafePointer<slu_module>
 

@@ -26,7 +26,6 @@ enum UnservedFeatures {
     Feature("sources.*.auth", ["required"], "authentication"),
     Feature("sources.*.tls", "TLS"),
     Feature("subscribers.*.match", "matching"),
-    Feature("subscribers.*.order", ["strict"], "strict order"),
     Feature("subscribers.*.max_lag", "a bound on lag"),
     Feature("subscribers.*.publish", "publishing"),
     Feature("subscribers.*.dead_letter", ["!dead"], "a dead letter stream of one's own"),

@@ -165,6 +165,7 @@ actor Daemon {
       name: settings.name, host: settings.listen.host, port: settings.listen.port, defaultTopic: settings.topic,
       maxBodyBytes: settings.maxBodyBytes)
     options.headerSeconds = Int(settings.headerTimeoutNanoseconds / 1_000_000_000)
+    options.maxConnections = settings.maxConnections
     options.idleSeconds = Int(settings.idleTimeoutNanoseconds / 1_000_000_000)
     try await listen(options, stream: stream)
   }

@@ -61,8 +61,13 @@ final class HTTPConnection: ChannelDuplexHandler {
   }
 
   func channelActive(context: ChannelHandlerContext) {
-    // Accepted just before the listener was closed.
-    if loop.isDraining { context.close(promise: nil) }
+    if loop.settings.openConnections.load(ordering: .relaxed) > loop.settings.options.maxConnections {
+      loop.counters.connectionRefused()
+      context.close(promise: nil)
+    } else if loop.isDraining {
+      // Accepted just before the listener was closed.
+      context.close(promise: nil)
+    }
     context.fireChannelActive()
   }
 

@@ -205,6 +205,7 @@ final class HTTPLoop: @unchecked Sendable {
     connection.index = connections.count
     connections.append(connection)
     counters.connectionOpened()
+    settings.openConnections.add(1, ordering: .relaxed)
   }
 
   func remove(_ connection: HTTPConnection) {
@@ -217,6 +218,7 @@ final class HTTPLoop: @unchecked Sendable {
       last.index = index
     }
     counters.connectionClosed()
+    settings.openConnections.subtract(1, ordering: .relaxed)
     finishDrainIfEmpty()
   }
 

@@ -13,7 +13,8 @@ final class HTTPCounters: @unchecked Sendable {
     static let opened = accepted + 1
     static let closed = opened + 1
     static let timedOut = closed + 1
-    static let count = timedOut + 1
+    static let refused = timedOut + 1
+    static let count = refused + 1
   }
 
   private let cells: UnsafeMutablePointer<Atomic<UInt64>>
@@ -35,6 +36,7 @@ final class HTTPCounters: @unchecked Sendable {
   func connectionOpened() { add(Layout.opened, 1) }
   func connectionClosed() { add(Layout.closed, 1) }
   func connectionTimedOut() { add(Layout.timedOut, 1) }
+  func connectionRefused() { add(Layout.refused, 1) }
 
   private func add(_ index: Int, _ count: Int) {
     let value = cells[index].load(ordering: .relaxed)
@@ -72,6 +74,9 @@ final class HTTPCounters: @unchecked Sendable {
       MetricFamily(
         "sluice_source_timeouts_total", .counter, help: "Connections closed for sending too slowly or nothing at all.",
         samples: one(sum(Layout.timedOut))),
+      MetricFamily(
+        "sluice_source_refused_connections_total", .counter, help: "Connections closed for being one too many.",
+        samples: one(sum(Layout.refused))),
     ]
   }
 }

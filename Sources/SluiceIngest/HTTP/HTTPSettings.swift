@@ -1,5 +1,6 @@
 import NIOCore
 import SluiceCore
+import Synchronization
 
 /// What an HTTP source is told by the topology.
 package struct HTTPSourceOptions: Sendable {
@@ -13,6 +14,8 @@ package struct HTTPSourceOptions: Sendable {
   package var bodySeconds = Limits.httpBodySeconds
   package var idleSeconds = Limits.httpIdleSeconds
   package var maxPipelinedRequests = Limits.maxPipelinedRequests
+  /// Of all loops together; one more is closed at once, and counted.
+  package var maxConnections = Limits.defaultMaxConnections
 
   package init(
     name: String, host: String, port: Int, defaultTopic: String = "", maxBodyBytes: Int = Limits.defaultMaxRecordBytes
@@ -38,7 +41,7 @@ package protocol ControlEndpoints: Sendable {
 
 /// What all loops of one source share.
 ///
-/// `@unchecked Sendable`: constant after `init`; the topic's bytes are written once there and freed with the last
+/// `@unchecked Sendable`: constant after `init` but for an atomic; the topic's bytes are written once there and freed with the last
 /// reference.
 final class HTTPSettings: @unchecked Sendable {
   let name: String
@@ -47,6 +50,7 @@ final class HTTPSettings: @unchecked Sendable {
   let stream: (any IngestStream)?
   let endpoints: any ControlEndpoints
   let defaultTopic: UnsafeRawBufferPointer
+  let openConnections = Atomic<Int>(0)
 
   init(_ options: HTTPSourceOptions, stream: (any IngestStream)?, endpoints: any ControlEndpoints) {
     name = options.name

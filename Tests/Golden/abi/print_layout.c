@@ -7,19 +7,28 @@
 #define FIELD(type, field) \
   printf("  %s offset %zu size %zu\n", #field, offsetof(type, field), sizeof(((type *)0)->field));
 
-int main(void) {
+static void print_slu_bytes(void) {
   STRUCT(slu_bytes)
   FIELD(slu_bytes, ptr)
   FIELD(slu_bytes, len)
+}
+
+static void print_slu_pair(void) {
   STRUCT(slu_pair)
   FIELD(slu_pair, name)
   FIELD(slu_pair, value)
+}
+
+static void print_slu_error(void) {
   STRUCT(slu_error)
   FIELD(slu_error, code)
   FIELD(slu_error, flags)
   FIELD(slu_error, length)
   FIELD(slu_error, reserved)
   FIELD(slu_error, message)
+}
+
+static void print_slu_settlement(void) {
   STRUCT(slu_settlement)
   FIELD(slu_settlement, first_token)
   FIELD(slu_settlement, count)
@@ -27,6 +36,9 @@ int main(void) {
   FIELD(slu_settlement, delay_ms)
   FIELD(slu_settlement, code)
   FIELD(slu_settlement, reason)
+}
+
+static void print_slu_message(void) {
   STRUCT(slu_message)
   FIELD(slu_message, token)
   FIELD(slu_message, lsn)
@@ -44,6 +56,9 @@ int main(void) {
   FIELD(slu_message, headers)
   FIELD(slu_message, payload)
   FIELD(slu_message, covered)
+}
+
+static void print_slu_batch(void) {
   STRUCT(slu_batch)
   FIELD(slu_batch, struct_size)
   FIELD(slu_batch, flags)
@@ -57,6 +72,9 @@ int main(void) {
   FIELD(slu_batch, stream)
   FIELD(slu_batch, log_uuid)
   FIELD(slu_batch, ack_deadline_ns)
+}
+
+static void print_slu_gap(void) {
   STRUCT(slu_gap)
   FIELD(slu_gap, struct_size)
   FIELD(slu_gap, reason)
@@ -64,9 +82,15 @@ int main(void) {
   FIELD(slu_gap, last_lsn)
   FIELD(slu_gap, stream)
   FIELD(slu_gap, log_uuid)
+}
+
+static void print_slu_header_iterator(void) {
   STRUCT(slu_header_iterator)
   FIELD(slu_header_iterator, at)
   FIELD(slu_header_iterator, end)
+}
+
+static void print_slu_metric(void) {
   STRUCT(slu_metric)
   FIELD(slu_metric, struct_size)
   FIELD(slu_metric, kind)
@@ -77,6 +101,9 @@ int main(void) {
   FIELD(slu_metric, bounds)
   FIELD(slu_metric, label_count)
   FIELD(slu_metric, bound_count)
+}
+
+static void print_slu_publication(void) {
   STRUCT(slu_publication)
   FIELD(slu_publication, struct_size)
   FIELD(slu_publication, output)
@@ -87,6 +114,9 @@ int main(void) {
   FIELD(slu_publication, key)
   FIELD(slu_publication, headers)
   FIELD(slu_publication, payload)
+}
+
+static void print_slu_host(void) {
   STRUCT(slu_host)
   FIELD(slu_host, struct_size)
   FIELD(slu_host, abi_minor)
@@ -106,6 +136,9 @@ int main(void) {
   FIELD(slu_host, clock_ns)
   FIELD(slu_host, set_health)
   FIELD(slu_host, get_extension)
+}
+
+static void print_slu_subscriber(void) {
   STRUCT(slu_subscriber)
   FIELD(slu_subscriber, struct_size)
   FIELD(slu_subscriber, flags)
@@ -132,6 +165,9 @@ int main(void) {
   FIELD(slu_subscriber, interrupt)
   FIELD(slu_subscriber, reconfigure)
   FIELD(slu_subscriber, get_extension)
+}
+
+static void print_slu_module(void) {
   STRUCT(slu_module)
   FIELD(slu_module, struct_size)
   FIELD(slu_module, abi_minor)
@@ -142,5 +178,21 @@ int main(void) {
   FIELD(slu_module, vendor)
   FIELD(slu_module, runtime)
   FIELD(slu_module, subscribers)
+}
+
+int main(void) {
+  print_slu_bytes();
+  print_slu_pair();
+  print_slu_error();
+  print_slu_settlement();
+  print_slu_message();
+  print_slu_batch();
+  print_slu_gap();
+  print_slu_header_iterator();
+  print_slu_metric();
+  print_slu_publication();
+  print_slu_host();
+  print_slu_subscriber();
+  print_slu_module();
   return 0;
 }
