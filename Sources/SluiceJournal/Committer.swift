@@ -124,15 +124,16 @@ final class Committer: @unchecked Sendable {
     {
       try sync()
     }
-    core.publish(committed: last)
-    wakeLanes()
     let now = Clock.monotonic()
     lastCommit = now
     needsMarker = true
+    // Counted before anyone is told, so that who was told finds it counted.
     core.counters.countCommit(
       records: group.count, bytes: group.bodyBytes - group.definitionBytes, diskBytes: group.paddedBytes,
       nanoseconds: now - started)
     core.noteWritten()
+    core.publish(committed: last)
+    wakeLanes()
   }
 
   private func wakeLanes() {
@@ -248,18 +249,29 @@ final class Committer: @unchecked Sendable {
     header.previousBaseLSN = segment.header.baseLSN
     header.previousLastLSN = header.baseLSN - 1
     header.previousLinkCRC = segment.link
-    let file = try takeNextFile()
-    try SegmentFile.install(file, &header, in: core.options.directory, on: core.storage)
-    core.catalog.started(header)
-    segment = ActiveSegment(file: file, header: header, limit: core.options.effectiveSegmentBytes)
+    let file = try core.nextFile.withLock { [core, header] next throws(IOFault) in
+      try Committer.install(header, &next, core)
+    }
+    core.catalog.started(file.header)
+    segment = ActiveSegment(file, limit: core.options.effectiveSegmentBytes)
     isDirty = false
     core.keeperBell.ring()
   }
 
-  private func takeNextFile() throws(IOFault) -> LogFile {
-    if let file = core.nextFile.withLock({ $0.take() }) { return file }
-    return try SegmentFile.layOut(
-      in: core.options.directory, bytes: core.options.effectiveSegmentBytes, on: core.storage)
+  /// Under the mutex of `nextFile` until the temporary name is free again: the keeper makes the next file under it.
+  private static func install(
+    _ planned: SegmentHeader, _ next: inout LogFile?, _ core: LogCore
+  ) throws(IOFault) -> InstalledSegment {
+    var header = planned
+    let file: LogFile
+    if let laidOut = next.take() {
+      file = laidOut
+    } else {
+      file = try SegmentFile.layOut(
+        in: core.options.directory, bytes: core.options.effectiveSegmentBytes, on: core.storage)
+    }
+    try SegmentFile.install(file, &header, in: core.options.directory, on: core.storage)
+    return InstalledSegment(file: file, header: header)
   }
 
   private func seal() throws(IOFault) {
@@ -278,6 +290,12 @@ final class Committer: @unchecked Sendable {
   }
 }
 
+/// A segment file that has its header and its name.
+struct InstalledSegment: ~Copyable, Sendable {
+  var file: LogFile
+  var header: SegmentHeader
+}
+
 /// The segment that is being written.
 struct ActiveSegment: ~Copyable {
   let file: LogFile
@@ -287,9 +305,9 @@ struct ActiveSegment: ~Copyable {
   private(set) var link: UInt32
   var isSealed = false
 
-  init(file: consuming LogFile, header: SegmentHeader, limit: Int) {
-    self.file = file
-    self.header = header
+  init(_ installed: consuming InstalledSegment, limit: Int) {
+    header = installed.header
+    file = installed.file
     self.limit = limit
     link = header.checksum
   }

@@ -64,7 +64,8 @@ final class CursorTable: Sendable {
   /// Forgets one that is not connected. False when it is, or is not there.
   func forget(_ name: String) -> Bool {
     state.withLock { cursors in
-      guard let place = cursors.firstIndex(where: { $0.name == name }), !cursors[place].connected.load(ordering: .acquiring)
+      guard let place = cursors.firstIndex(where: { $0.name == name }),
+        !cursors[place].connected.load(ordering: .acquiring)
       else { return false }
       cursors.remove(at: place)
       return true

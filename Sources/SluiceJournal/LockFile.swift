@@ -11,9 +11,9 @@ enum LockFile {
       guard try file.lock() else { throw IOFault(.lock, path, EWOULDBLOCK) }
       try file.truncate(to: 0)
       // A full disk must not keep a log from being drained: the lock holds without the number.
-      do throws(IOFault) { try write("\(getpid())\n", to: file) } catch where error.isNoSpace {}
+      do throws(IOFault) { try write("\(getpid())\n", to: file) } catch  where error.isNoSpace {}
       return file
-    } catch where error.operation == .lock && error.code == EWOULDBLOCK {
+    } catch  where error.operation == .lock && error.code == EWOULDBLOCK {
       throw JournalError(
         .locked,
         "\(directory) is in use by process \(holder(path, storage) ?? "(unknown)"): stop it, or give this one "

@@ -142,9 +142,18 @@ final class LogCore: Sendable {
     guard options.whenFull != .dropOldest, !isFull(.retention) else { return }
     let unsettled = Int(counters.diskBytes.load(ordering: .relaxed)) - settledMark.load(ordering: .relaxed)
     guard unsettled >= options.retainBytes else { return }
-    // The mark is as old as the keeper's last look; it looks again at once, and clears this if it was wrong.
-    setFull(.retention, true)
-    keeperBell.ring()
+    // The mark is as old as the last look. Near the bound every commit looks.
+    if measureUnsettled() >= options.retainBytes {
+      setFull(.retention, true)
+      keeperBell.ring()
+    }
+  }
+
+  /// Bytes that some subscriber has not settled.
+  func measureUnsettled() -> Int {
+    let unsettled = cursors.lowest.map { catalog.bytes(from: $0) } ?? 0
+    settledMark.store(Int(counters.diskBytes.load(ordering: .relaxed)) - unsettled, ordering: .relaxed)
+    return unsettled
   }
 
   /// A cursor rose, or a subscriber left: the keeper writes it down in a while.

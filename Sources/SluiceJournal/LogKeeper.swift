@@ -99,10 +99,7 @@ final class LogKeeper: @unchecked Sendable {
       guard (isOver && (isSettled || drops)) || (isSettled && isTooOld(oldest)) else { break }
       guard remove(oldest.info.baseLSN, below: oldest.nextBase, unsettledFrom: isSettled ? nil : lowest) else { break }
     }
-    let unsettled = core.cursors.lowest.map { core.catalog.bytes(from: $0) } ?? 0
-    core.settledMark.store(
-      Int(core.counters.diskBytes.load(ordering: .relaxed)) - unsettled, ordering: .relaxed)
-    core.setFull(.retention, !drops && unsettled >= core.options.retainBytes)
+    core.setFull(.retention, core.measureUnsettled() >= core.options.retainBytes && !drops)
   }
 
   private func isTooOld(_ oldest: (info: SegmentInfo, nextBase: UInt64, nextHeader: SegmentHeader?)) -> Bool {

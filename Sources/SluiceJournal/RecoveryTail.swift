@@ -47,15 +47,18 @@ extension LogRecovery {
       return header
     } catch .version(let version) {
       throw JournalError(
-        .incompatible, "\(path(name)) has format version \(version), this program writes \(SegmentHeader.version): "
+        .incompatible,
+        "\(path(name)) has format version \(version), this program writes \(SegmentHeader.version): "
           + "use the newer sluice that wrote it")
     } catch .incompatible(let bit) {
       throw JournalError(
-        .incompatible, "\(path(name)) needs feature bit \(bit) of incompat, which this program does not know: "
+        .incompatible,
+        "\(path(name)) needs feature bit \(bit) of incompat, which this program does not know: "
           + "use the newer sluice that wrote it")
     } catch .readOnlyCompatible(let bit) {
       throw JournalError(
-        .incompatible, "\(path(name)) needs feature bit \(bit) of ro_compat to be written behind, which this program "
+        .incompatible,
+        "\(path(name)) needs feature bit \(bit) of ro_compat to be written behind, which this program "
           + "does not know: use the newer sluice that wrote it")
     } catch {
       let kept = SegmentFile.quarantineName + "/" + name + ".bad"

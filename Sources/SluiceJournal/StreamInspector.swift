@@ -153,7 +153,8 @@ private struct Inspection {
       note(file.name, scan.end, "records \(scan.nextLSN) to \(last) were durable and are gone")
     }
     if let next, next.previousBaseLSN == header.baseLSN, next.previousLastLSN >= scan.nextLSN {
-      note(file.name, scan.end, "records \(scan.nextLSN) to \(next.previousLastLSN) are gone: the next segment knows them")
+      note(
+        file.name, scan.end, "records \(scan.nextLSN) to \(next.previousLastLSN) are gone: the next segment knows them")
       segment.ending = .damaged
     }
     report.segments.append(segment)

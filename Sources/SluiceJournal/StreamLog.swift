@@ -37,7 +37,8 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
     lock = Mutex(recovered.lock)
     let committer = Committer(
       core,
-      ActiveSegment(file: recovered.file, header: start.header, limit: options.effectiveSegmentBytes),
+      ActiveSegment(
+        InstalledSegment(file: recovered.file, header: start.header), limit: options.effectiveSegmentBytes),
       lastTime: start.lastTime)
     let keeper = LogKeeper(core)
     self.keeper = keeper

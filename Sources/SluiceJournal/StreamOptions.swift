@@ -44,7 +44,9 @@ package struct StreamOptions: Sendable {
   package var groupBytes: Int { min(Limits.maxGroupBytes, effectiveSegmentBytes / 4) }
 
   func check() throws(JournalError) {
-    guard !name.isEmpty, !directory.isEmpty else { throw JournalError(.options, "a stream needs a name and a directory") }
+    guard !name.isEmpty, !directory.isEmpty else {
+      throw JournalError(.options, "a stream needs a name and a directory")
+    }
     guard maxRecordBytes >= 4096, maxRecordBytes <= Limits.maxMaxRecordBytes else {
       throw JournalError(
         .options, "stream \(name): max_record must be between 4096 and \(Limits.maxMaxRecordBytes) bytes")

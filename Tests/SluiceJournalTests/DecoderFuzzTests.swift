@@ -5,15 +5,14 @@ import Testing
 
 @Suite("Decoders refuse or accept any bytes without reading past them")
 struct DecoderFuzzTests {
-  static let rounds = 20_000
-
   /// Calls `body` with golden bytes that were changed at random, in a buffer of exactly their length.
   private func mutations(
-    of name: String, seed: UInt64, _ body: (UnsafeMutableRawBufferPointer, inout SeededGenerator) -> Void
+    of name: String, seed: UInt64, rounds: Int = 20_000,
+    _ body: (UnsafeMutableRawBufferPointer, inout SeededGenerator) -> Void
   ) throws {
     let golden = try GoldenFormatTests.golden(name)
     var generator = SeededGenerator(seed: seed)
-    for _ in 0..<Self.rounds {
+    for _ in 0..<rounds {
       let length = Bool.random(using: &generator) ? golden.count : Int.random(in: 0...golden.count, using: &generator)
       let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: length, alignment: 8)
       defer { buffer.deallocate() }
@@ -31,9 +30,10 @@ struct DecoderFuzzTests {
   func definitions(seed: UInt64) throws {
     try mutations(of: "definitions", seed: seed) { bytes, _ in
       var entries: [UInt8] = []
-      let accepted = (try? DefinitionCodec.decode(UnsafeRawBufferPointer(bytes)) {
-        DefinitionCodec.append($0, to: &entries)
-      }) != nil
+      let accepted =
+        (try? DefinitionCodec.decode(UnsafeRawBufferPointer(bytes)) {
+          DefinitionCodec.append($0, to: &entries)
+        }) != nil
       if accepted { #expect(entries == Array(bytes), "seed \(seed): what is accepted is written the same way") }
     }
   }
@@ -44,7 +44,8 @@ struct DecoderFuzzTests {
       if bytes.count >= 72, generator.next() % 8 != 0 {
         let used = min(bytes.count, max(72, Int(bytes.baseAddress!.loadLE(12) as UInt32)))
         let crc = CRC32C.of(
-          UnsafeRawBufferPointer(rebasing: bytes[12..<used]), seed: CRC32C.of(UnsafeRawBufferPointer(rebasing: bytes[..<8])))
+          UnsafeRawBufferPointer(rebasing: bytes[12..<used]),
+          seed: CRC32C.of(UnsafeRawBufferPointer(rebasing: bytes[..<8])))
         bytes.baseAddress!.storeLE(crc, 8)
       }
       if let slot = try? CursorSlot.decode(UnsafeRawBufferPointer(bytes)) {
@@ -78,10 +79,11 @@ struct DecoderFuzzTests {
 
   @Test("segment headers", arguments: [10, 11] as [UInt64])
   func segmentHeaders(seed: UInt64) throws {
-    try mutations(of: "segment-header", seed: seed) { bytes, generator in
+    try mutations(of: "segment-header", seed: seed, rounds: 2_000) { bytes, generator in
       if bytes.count >= 4096, generator.next() % 8 != 0 {
         let crc = CRC32C.of(
-          UnsafeRawBufferPointer(rebasing: bytes[12..<4096]), seed: CRC32C.of(UnsafeRawBufferPointer(rebasing: bytes[..<8])))
+          UnsafeRawBufferPointer(rebasing: bytes[12..<4096]),
+          seed: CRC32C.of(UnsafeRawBufferPointer(rebasing: bytes[..<8])))
         bytes.baseAddress!.storeLE(crc, 8)
       }
       _ = try? SegmentHeader.decode(UnsafeRawBufferPointer(bytes))

@@ -14,9 +14,12 @@ final class MemoryStorage: LogStorage {
     var failures: [IOFault.Operation: (after: Int, code: Int32)] = [:]
     var syncs = 0
     var freeBytes = Int.max
+    var holdsSegmentSyncs = false
   }
   private let state = Mutex(State())
   private let bell = Doorbell()
+  /// The commit thread waits here while syncs of segments are held.
+  private let gate = Doorbell()
 
   // MARK: For tests
 
@@ -31,6 +34,12 @@ final class MemoryStorage: LogStorage {
   }
 
   func setFreeBytes(_ bytes: Int) { state.withLock { $0.freeBytes = bytes } }
+
+  /// Makes syncs of segments wait until this is called with false.
+  func holdSegmentSyncs(_ hold: Bool) {
+    state.withLock { $0.holdsSegmentSyncs = hold }
+    if !hold { gate.ring() }
+  }
 
   /// Waits until `isTrue`, looking again after each sync.
   func wait(until isTrue: () -> Bool) { while !isTrue() { bell.wait(until: Clock.monotonic() + 1_000_000_000) } }
@@ -109,6 +118,9 @@ final class MemoryStorage: LogStorage {
   }
 
   func sync(_ handle: Int32) throws(IOFault) {
+    while state.withLock({ $0.holdsSegmentSyncs && $0.handles[handle]?.hasSuffix(".slog") == true }) {
+      gate.wait(until: .max)
+    }
     defer { bell.ring() }
     try with(.sync, "") { state throws(IOFault) in state.syncs += 1 }
   }
@@ -157,7 +169,9 @@ final class MemoryStorage: LogStorage {
   func list(_ directory: String) throws(IOFault) -> [FileEntry] {
     try with(.list, directory) { state throws(IOFault) in
       state.files.compactMap { path, bytes in
-        guard path.hasPrefix(directory + "/"), !path.dropFirst(directory.utf8.count + 1).contains("/") else { return nil }
+        guard path.hasPrefix(directory + "/"), !path.dropFirst(directory.utf8.count + 1).contains("/") else {
+          return nil
+        }
         return FileEntry(name: String(path.dropFirst(directory.utf8.count + 1)), bytes: bytes.count)
       }
     }

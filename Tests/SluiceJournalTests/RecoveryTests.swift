@@ -67,7 +67,8 @@ struct RecoveryTests {
       var scan = TailScan(header)
       try scan.run(try FileWindow(try LogFile(first, .readWrite, on: storage)), slotWitness: 0)
       let kept = cut / group - 1
-      #expect(scan.groups == kept && scan.nextLSN == UInt64(2 * kept + 1) && scan.end == (kept + 1) * group, "cut \(cut)")
+      #expect(
+        scan.groups == kept && scan.nextLSN == UInt64(2 * kept + 1) && scan.end == (kept + 1) * group, "cut \(cut)")
       #expect(scan.verdict == (cut % group == 0 || isZero(whole[scan.end..<cut]) ? .clean : .torn), "cut \(cut)")
     }
   }
@@ -79,7 +80,9 @@ struct RecoveryTests {
     let original = try MemoryLog.crashed(groups: 4)
     let whole = try #require(original.get(first))
     var cuts = Array(stride(from: 2 * group, through: 5 * group, by: 331))
-    for boundary in 2...5 { cuts += [boundary * group - 1, boundary * group, boundary * group + 1, boundary * group + 64] }
+    for boundary in 2...5 {
+      cuts += [boundary * group - 1, boundary * group, boundary * group + 1, boundary * group + 64]
+    }
     for cut in cuts {
       let storage = original.copy()
       storage.put(first, Array(whole[..<min(cut, whole.count)]))
@@ -121,8 +124,8 @@ struct RecoveryTests {
   func flippedBitInTheMiddle() throws {
     let original = try MemoryLog.crashed(groups: 4)
     let whole = try #require(original.get(first))
-    // Every bit of the second group's header, and bits of its records.
-    let header = (0..<(64 * 8)).map { ($0 / 8, UInt8(1) << UInt8($0 % 8)) }
+    // A bit of every byte of the second group's header, and bits of its records.
+    let header = (0..<64).map { ($0, UInt8(1) << UInt8($0 * 5 % 8)) }
     let body = stride(from: 64, to: 64 + 2 * 64, by: 3).map { ($0, UInt8(1) << UInt8($0 % 8)) }
     for (offset, mask) in header + body {
       let storage = original.copy()

@@ -15,7 +15,10 @@ struct StreamLogTests {
     lane.commit(["one", "two", "three"])
     #expect(log.committedLSN == 3 && log.durableLSN == 3)
     var reader = try log.openReader(subscriber: "s", start: .oldest)
-    #expect(try reader.drain() == [Seen(lsn: 1, payload: "one"), Seen(lsn: 2, payload: "two"), Seen(lsn: 3, payload: "three")])
+    #expect(
+      try reader.drain() == [
+        Seen(lsn: 1, payload: "one"), Seen(lsn: 2, payload: "two"), Seen(lsn: 3, payload: "three"),
+      ])
     let other = try log.openReader(subscriber: "other", start: .oldest)
     reader.close()
     other.close()
