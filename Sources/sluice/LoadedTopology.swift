@@ -46,14 +46,36 @@ struct LoadedTopology {
   {
     do {
       let plugin = try plugins.load(settings.plugin, pluginDirectories: topology.daemon.plugins)
-      return plugin.validate(configJSON: settings.configJSON).map { finding in
-        topology.diagnostic(
-          at: settings.position(ofPointer: finding.pointer), finding.severity == .error ? .error : .warning,
-          finding.text)
-      }
+      return isolationProblem(settings, plugin, in: topology)
+        + plugin.validate(configJSON: settings.configJSON).map { finding in
+          topology.diagnostic(
+            at: settings.position(ofPointer: finding.pointer), finding.severity == .error ? .error : .warning,
+            finding.text)
+        }
     } catch {
       return [topology.diagnostic(at: settings.position.value, .error, "\(error)")]
     }
+  }
+
+  /// Isolation in a process is the default for a plugin from elsewhere. Until it is served, such a plugin runs only where
+  /// the topology says that it may share the daemon's process.
+  private static func isolationProblem(_ settings: SubscriberSettings, _ plugin: LoadedPlugin, in topology: Topology)
+    -> [Diagnostic]
+  {
+    let place = settings.position.value
+    if plugin.needsOwnProcess {
+      return [
+        topology.diagnostic(
+          at: place, .error, "plugin \(plugin.kind) needs a process of its own, which this version does not serve")
+      ]
+    }
+    guard settings.isolation == .automatic, !PluginLibrary.isInstalled(plugin.path) else { return [] }
+    return [
+      topology.diagnostic(
+        at: place, .error,
+        "plugin \(plugin.path) is not one of the installed ones, and this version can't isolate it in a process",
+        help: "if you trust it with the daemon's memory, add `isolation: thread` to this subscriber")
+    ]
   }
 
   /// Prints what is wrong as a compiler would, and counts it.

@@ -110,6 +110,22 @@ struct HTTPSourceTests {
     }
   }
 
+  @Test func oneConnectionTooManyIsClosedAndCountedAndTheOthersAreServed() async throws {
+    let stream = FakeStream(.memory)
+    try await withSource(stream, adjust: { $0.maxConnections = 2 }) { source, port in
+      let clients = [try BlockingClient(port: port), try BlockingClient(port: port)]
+      for client in clients {
+        try client.send(post(Self.body))
+        #expect(try client.receive(1).map(\.status) == [202])
+      }
+      #expect(try BlockingClient(port: port).isAtEnd())
+      try clients[0].send(post(Self.body))
+      #expect(try clients[0].receive(1).map(\.status) == [202])
+      let refused = source.metrics().first { $0.name == "sluice_source_refused_connections_total" }
+      #expect(refused?.samples.first?.value == 1)
+    }
+  }
+
   @Test func aClientThatShutsItsSideIsAnsweredAfterTheCommit() async throws {
     let stream = FakeStream(.fsync)
     try await withSource(stream) { _, port in

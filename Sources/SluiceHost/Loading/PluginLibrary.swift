@@ -46,6 +46,17 @@ package final class PluginLibrary: PluginSchemaProvider {
     return [beside, Paths.split(beside).directory + "/lib/sluice/plugins"]
   }()
 
+  /// Whether a plugin's file, free of symbolic links, lies where installed plugins do: those may share the daemon's
+  /// process unless told otherwise.
+  package static func isInstalled(_ path: String) -> Bool {
+    let directory = Paths.split(path).directory
+    return builtInSearchPaths.contains { installed in
+      guard let resolved = realpath(installed, nil) else { return false }
+      defer { free(resolved) }
+      return String(cString: resolved) == directory
+    }
+  }
+
   // MARK: Finding
 
   /// Whether `plugin` is a path rather than a kind.

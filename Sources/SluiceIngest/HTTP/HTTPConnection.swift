@@ -13,6 +13,7 @@
 
 import NIOCore
 import SluiceCore
+import Synchronization
 
 /// Confined to the loop of its channel. What every request touches is `@exclusivity(unchecked)`: each access is a load,
 /// a store, or a call into a value that cannot reach back here, so none can overlap another on the one thread.

@@ -12,6 +12,7 @@
 
 import NIOCore
 import SluiceCore
+import Synchronization
 
 /// `@unchecked Sendable`: all variables are touched on `eventLoop` only; the commit thread holds nothing but a closure
 /// that it hands to `eventLoop.execute`. What every request touches is `@exclusivity(unchecked)`, for the reason that
