@@ -264,8 +264,8 @@ final class ColdReader {
     } else {
       nextOffset = 0
       // A torn tail that the next segment supersedes is not damage: what lies there was never acknowledged.
-      if let next = location.next?.header, next.previousBaseLSN == location.baseLSN, next.previousLastLSN < lsn,
-        !next.flags.contains(.lost)
+      if let next = location.next, let header = try? readHeader(next.baseLSN, known: next.header),
+        header.previousBaseLSN == location.baseLSN, header.previousLastLSN < lsn, !header.flags.contains(.lost)
       {
         return .moved(to: next.baseLSN)
       }
