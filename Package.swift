@@ -8,6 +8,11 @@ let strict: [SwiftSetting] = [
   .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
+/// The data plane, whose state is owned by one thread each: release builds leave out the run-time checks for overlapping
+/// access, which debug builds, and so all tests, make. Measured: 3 % of the CPU of a POST.
+let dataPlane: [SwiftSetting] =
+  strict + [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]
+
 /// A plugin exports one symbol, binds to its own copies of everything else, and is never unmapped.
 let pluginLink: [LinkerSetting] = [
   .unsafeFlags([
@@ -42,8 +47,8 @@ let package = Package(
 
     .target(name: "SluiceCore", dependencies: ["CSluiceSystem"], swiftSettings: strict),
     .target(name: "SluiceTopology", dependencies: ["SluiceCore", "CYAML"], swiftSettings: strict),
-    .target(name: "SluiceJournal", dependencies: ["SluiceCore"], swiftSettings: strict),
-    .target(name: "SluiceIngest", dependencies: ["SluiceCore", log] + nio, swiftSettings: strict),
+    .target(name: "SluiceJournal", dependencies: ["SluiceCore"], swiftSettings: dataPlane),
+    .target(name: "SluiceIngest", dependencies: ["SluiceCore", log] + nio, swiftSettings: dataPlane),
     .target(
       name: "SluiceHost", dependencies: ["SluiceCore", "SluiceTopology", "SluiceJournal", "CSluice", log],
       swiftSettings: strict),

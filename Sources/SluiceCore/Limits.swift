@@ -65,6 +65,9 @@ package enum Limits {
   package static let indexIntervalNanoseconds: Int64 = 1_000_000_000
   /// Sparse indices are kept for this many segments; older ones are read by hopping from their start.
   package static let maxIndexedSegments = 64
+  /// The commit thread of a `memory` stream rests this long between two groups, unless this much waits.
+  package static let memoryRestNanoseconds: Int64 = 2_000_000
+  package static let memoryRestBytes = 1 << 20
   /// Streams that answer before they sync still sync this often.
   package static let lazySyncNanoseconds: Int64 = 1_000_000_000
   /// How often free space is looked at, and how often a full stream looks again.

@@ -1,7 +1,7 @@
 import SluiceCore
 import Synchronization
 
-// The commit thread. Depth one, no linger: it takes all that waits (up to `groupBytes`), writes it as one group, syncs
+// The commit thread. Depth one, no linger (but for `memory` streams, whose producers do not wait for it): it takes all that waits (up to `groupBytes`), writes it as one group, syncs
 // it if the stream's durability asks for that, publishes it, and begins again. What comes in while it syncs is the next
 // group. After `idleMarkerNanoseconds` without records an empty group is written and synced: its watermark is the
 // witness of the group before.
@@ -48,6 +48,7 @@ final class Committer: @unchecked Sendable {
         let count = core.ring.take(into: extents, maxBytes: core.options.groupBytes)
         if count > 0 {
           try retryingWithoutSpace { () throws(IOFault) in try commit(count) }
+          if core.options.durability == .memory { rest() }
           continue
         }
         if core.isClosing.load(ordering: .acquiring) {
@@ -62,6 +63,20 @@ final class Committer: @unchecked Sendable {
       core.fail(error)
       core.readers.forEach { $0.ringSync() }
     }
+  }
+
+  /// Nobody waits for the write of a `memory` stream, so a pause between two costs nothing but a little delay of
+  /// delivery, and saves a wake of this thread for every tick of the event loops.
+  private func rest() {
+    let deadline = Clock.monotonic() + Limits.memoryRestNanoseconds
+    let enough = min(Limits.memoryRestBytes, core.options.ringBytes / 4)
+    core.restBytes.store(enough, ordering: .sequentiallyConsistent)
+    while Clock.monotonic() < deadline, core.ring.pending.bytes < enough,
+      !core.isClosing.load(ordering: .acquiring), !core.syncRequested.load(ordering: .acquiring)
+    {
+      core.commitBell.wait(until: deadline)
+    }
+    core.restBytes.store(0, ordering: .sequentiallyConsistent)
   }
 
   /// Does what is due when no records wait, and says until when there is nothing to do.

@@ -34,6 +34,9 @@ final class LogCore: Sendable {
   let isClosing = Atomic<Bool>(false)
   let syncRequested = Atomic<Bool>(false)
 
+  /// Bytes that end the commit thread's rest; 0 while it does not rest.
+  let restBytes = Atomic<Int>(0)
+
   let commitBell = Doorbell()
   let keeperBell = Doorbell()
   let lanes = SharedList<LogLane>()
@@ -128,8 +131,11 @@ final class LogCore: Sendable {
 
   // MARK: Between threads
 
-  /// A lane has queued records up to `last`.
-  func submitted(_ last: UInt64) { commitBell.ring() }
+  /// A lane has queued records, and this many bytes wait now.
+  func submitted(pendingBytes: Int) {
+    // While the commit thread rests it is woken only by the bytes it rests for; it looks again after each rest.
+    if pendingBytes >= restBytes.load(ordering: .sequentiallyConsistent) { commitBell.ring() }
+  }
 
   /// The commit thread has made records up to `last` ready to be handed out.
   func publish(committed last: UInt64) {

@@ -151,13 +151,13 @@ final class LogLane: IngestLane, @unchecked Sendable {
     guard isActive else { return lastLSN }
     closeRange()
     isActive = false
-    let (last, keepsChunk) = core.ring.submit(
+    let (last, keepsChunk, pendingBytes) = core.ring.submit(
       UnsafeBufferPointer(start: ranges, count: rangesUsed), from: self)
     if !keepsChunk { chunkEnd = cursor }
     guard rangesUsed > 0 else { return lastLSN }
     rangesUsed = 0
     lastLSN = last
-    core.submitted(last)
+    core.submitted(pendingBytes: pendingBytes)
     return last
   }
 

@@ -44,7 +44,9 @@ final class TailRing: Sendable {
   func reserve(_ size: Int, for lane: LogLane) -> LaneChunk? { state.withLock { $0.reserve(size, for: lane) } }
 
   /// Numbers the lane's ranges and queues them. Returns the last LSN, and whether the lane keeps its chunk.
-  func submit(_ ranges: UnsafeBufferPointer<LaneRange>, from lane: LogLane) -> (last: UInt64, keepsChunk: Bool) {
+  func submit(
+    _ ranges: UnsafeBufferPointer<LaneRange>, from lane: LogLane
+  ) -> (last: UInt64, keepsChunk: Bool, pendingBytes: Int) {
     state.withLock { $0.submit(ranges, from: lane) }
   }
 
@@ -202,7 +204,7 @@ struct RingState: @unchecked Sendable {
 
   mutating func submit(
     _ ranges: UnsafeBufferPointer<LaneRange>, from lane: LogLane
-  ) -> (last: UInt64, keepsChunk: Bool) {
+  ) -> (last: UInt64, keepsChunk: Bool, pendingBytes: Int) {
     for (place, range) in ranges.enumerated() {
       push(range)
       // The last range lies in the chunk that the lane holds still; each other one has a hold of its own.
@@ -216,7 +218,7 @@ struct RingState: @unchecked Sendable {
     let keeps = lane.heldSlab != nil && lane.heldSlab == current && tail - written + UInt64(holds) <= capacity
     if !keeps { releaseChunk(of: lane) }
     lane.becomeIdle(keepingChunk: keeps)
-    return (nextLSN - 1, keeps)
+    return (nextLSN - 1, keeps, pendingBytes)
   }
 
   private mutating func push(_ range: LaneRange) {
