@@ -107,11 +107,14 @@ package struct StreamLag: Equatable, Sendable {
 }
 
 /// Consecutive records, in place. Reused: allocates only when made.
+///
+/// The counters are exempt from the runtime's exclusivity checks, which cost more than all else here: one thread owns a
+/// batch, and no access to them spans a call.
 package final class RecordBatch {
   /// LSN of `records[0]`; record i has `firstLSN + i`.
-  package var firstLSN: UInt64 = 0
-  package private(set) var count = 0
-  package private(set) var bytes = 0
+  @exclusivity(unchecked) package var firstLSN: UInt64 = 0
+  @exclusivity(unchecked) package private(set) var count = 0
+  @exclusivity(unchecked) package private(set) var bytes = 0
   package let capacity: Int
   private let pointers: UnsafeMutablePointer<UnsafeRawPointer>
   /// Unpins what the records lie in. Set by the reader with the first record.

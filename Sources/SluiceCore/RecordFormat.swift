@@ -233,7 +233,7 @@ extension UnsafeRawBufferPointer {
 
 extension UnsafeRawPointer {
   /// The little-endian integer at `offset`, at any alignment.
-  @inline(__always)
+  @inlinable @inline(__always)
   package func loadLE<T: FixedWidthInteger & BitwiseCopyable>(_ offset: Int) -> T {
     T(littleEndian: loadUnaligned(fromByteOffset: offset, as: T.self))
   }
@@ -241,13 +241,13 @@ extension UnsafeRawPointer {
 
 extension UnsafeMutableRawPointer {
   /// The little-endian integer at `offset`, at any alignment.
-  @inline(__always)
+  @inlinable @inline(__always)
   package func loadLE<T: FixedWidthInteger & BitwiseCopyable>(_ offset: Int) -> T {
     T(littleEndian: loadUnaligned(fromByteOffset: offset, as: T.self))
   }
 
   /// Stores `value` little-endian at `offset`, at any alignment.
-  @inline(__always)
+  @inlinable @inline(__always)
   package func storeLE<T: FixedWidthInteger & BitwiseCopyable>(_ value: T, _ offset: Int) {
     storeBytes(of: value.littleEndian, toByteOffset: offset, as: T.self)
   }

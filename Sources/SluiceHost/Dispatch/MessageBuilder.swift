@@ -18,9 +18,11 @@ final class MessageBuilder {
 
   /// Makes messages of all records of `batch`.
   func fill(from batch: RecordBatch, token: UInt64, attempt: UInt32, names: NameTable) {
-    precondition(batch.count <= capacity)
-    for index in 0..<batch.count {
-      write(batch[index], lsn: batch.firstLSN + UInt64(index), index, token, attempt, names)
+    let count = batch.count
+    precondition(count <= capacity)
+    let first = batch.firstLSN
+    for index in 0..<count {
+      write(batch.parts(at: index), lsn: first + UInt64(index), index, token, attempt, names)
     }
   }
 
@@ -28,21 +30,25 @@ final class MessageBuilder {
   func fill(from batch: RecordBatch, offsets: [UInt32], token: UInt64, attempt: UInt32, names: NameTable) {
     precondition(offsets.count <= capacity)
     for (index, offset) in offsets.enumerated() {
-      write(batch[Int(offset)], lsn: batch.firstLSN + UInt64(offset), index, token, attempt, names)
+      write(batch.parts(at: Int(offset)), lsn: batch.firstLSN + UInt64(offset), index, token, attempt, names)
     }
   }
 
   @inline(__always)
   private func write(
-    _ record: RecordView, lsn: UInt64, _ index: Int, _ token: UInt64, _ attempt: UInt32, _ names: NameTable
+    _ record: RecordParts, lsn: UInt64, _ index: Int, _ token: UInt64, _ attempt: UInt32, _ names: NameTable
   ) {
+    let key = record.metadata + Int(record.topicCount)
     // Every field is set: the array's memory is reused without clearing.
     (messages + index).initialize(
       to: slu_message(
         token: token + UInt64(index), lsn: lsn, ingest_time_ns: record.ingestTime, event_time_ns: record.eventTime,
         producer_sequence: record.sequence, producer_epoch: UInt32(record.epoch), attempt: attempt,
         crc32c: record.crc, flags: 0, source: names.source(record.source), producer: names.producer(record.producer),
-        topic: slu_bytes(record.topic), key: slu_bytes(record.key), headers: slu_bytes(record.headers),
-        payload: slu_bytes(record.payload), covered: slu_bytes(record.producerPart)))
+        topic: slu_bytes(ptr: record.metadata, len: UInt64(record.topicCount)),
+        key: slu_bytes(ptr: key, len: UInt64(record.keyCount)),
+        headers: slu_bytes(ptr: key + Int(record.keyCount), len: UInt64(record.headersCount)),
+        payload: slu_bytes(ptr: record.payload, len: UInt64(record.payloadCount)),
+        covered: slu_bytes(ptr: record.producerPart, len: UInt64(record.producerPartCount))))
   }
 }

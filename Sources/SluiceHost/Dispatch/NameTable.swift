@@ -4,11 +4,14 @@ import SluiceCore
 /// The names of one stream's sources and producers as C sees them: each is asked for once and kept as long as the
 /// reader that knows it. Ids are dense, so a name is found by index.
 ///
-/// Owned by the subscriber's thread.
+/// Owned by the subscriber's thread; so what is looked at for each record is exempt from exclusivity checks.
 final class NameTable {
-  private var sources: [slu_bytes?] = []
-  private var producers: [slu_bytes?] = []
+  @exclusivity(unchecked) private var sources: [slu_bytes?] = []
+  @exclusivity(unchecked) private var producers: [slu_bytes?] = []
   private var texts: [CText] = []
+  /// Records of one source and producer come in runs.
+  @exclusivity(unchecked) private var lastSource: (id: UInt16, name: slu_bytes)?
+  @exclusivity(unchecked) private var lastProducer: (id: UInt32, name: slu_bytes)?
   /// Names whose ids are beyond what a log hands out.
   private var rare: [Int: CText] = [:]
   private let reader: any StreamReader
@@ -17,14 +20,20 @@ final class NameTable {
 
   @inline(__always)
   func source(_ id: UInt16) -> slu_bytes {
-    if Int(id) < sources.count, let known = sources[Int(id)] { return known }
-    return learn(&sources, Int(id), id == 0 ? "" : reader.sourceName(id))
+    if let lastSource, lastSource.id == id { return lastSource.name }
+    let name = Int(id) < sources.count ? sources[Int(id)] : nil
+    let found = name ?? learn(&sources, Int(id), id == 0 ? "" : reader.sourceName(id))
+    lastSource = (id, found)
+    return found
   }
 
   @inline(__always)
   func producer(_ id: UInt32) -> slu_bytes {
-    if Int(id) < producers.count, let known = producers[Int(id)] { return known }
-    return learn(&producers, Int(id), id == 0 ? "" : reader.producerName(id))
+    if let lastProducer, lastProducer.id == id { return lastProducer.name }
+    let name = Int(id) < producers.count ? producers[Int(id)] : nil
+    let found = name ?? learn(&producers, Int(id), id == 0 ? "" : reader.producerName(id))
+    lastProducer = (id, found)
+    return found
   }
 
   @inline(never)

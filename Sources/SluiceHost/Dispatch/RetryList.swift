@@ -38,6 +38,7 @@ struct RetryList {
   /// What to deliver next: the lowest range that is due, together with those after it that are due, have the same
   /// attempt and end within `maxRecords` of it. With `inOrder`, only the lowest range counts.
   func due(now: Int64, maxRecords: Int, inOrder: Bool) -> RetryRange? {
+    guard !ranges.isEmpty else { return nil }
     guard let start = inOrder ? ranges.indices.first : ranges.firstIndex(where: { $0.due <= now }) else { return nil }
     var found = ranges[start]
     guard found.due <= now else { return nil }

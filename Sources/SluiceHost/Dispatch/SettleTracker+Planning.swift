@@ -16,13 +16,14 @@ extension SettleTracker {
     guard openBatches < maxOpenBatches, maxRecords > 0 else { return .hold(until: earliestAckDeadline) }
     switch order {
     case .strict:
-      if batches.contains(where: { !$0.isFree && $0.stream == stream }) { return .hold(until: earliestAckDeadline) }
+      if isOpen(stream) { return .hold(until: earliestAckDeadline) }
       if let range = retries[stream].due(now: now, maxRecords: maxRecords, inOrder: true) { return .retry(range) }
       guard let first = retries[stream].ranges.first else { return .fresh }
       return .hold(until: first.due)
     case .relaxed:
       if let range = retries[stream].due(now: now, maxRecords: maxRecords, inOrder: false) { return .retry(range) }
-      let unsettled = retries.reduce(openBatches) { $0 + $1.ranges.count }
+      var unsettled = openBatches
+      for index in retries.indices { unsettled += retries[index].ranges.count }
       guard unsettled >= Limits.maxUnsettledBatches else { return .fresh }
       return .hold(until: min(earliestAckDeadline, retries[stream].earliestDue(after: now)))
     }
@@ -31,18 +32,35 @@ extension SettleTracker {
   /// When the next retry becomes due or ack deadline passes; `.max` if neither is ahead. Retries that are due
   /// already wait for something else: a verdict, room, a pause's end.
   package func nextDeadline(after now: Int64) -> Int64 {
-    retries.reduce(earliestAckDeadline) { min($0, $1.earliestDue(after: now)) }
+    var earliest = earliestAckDeadline
+    for index in retries.indices where !retries[index].isEmpty {
+      earliest = min(earliest, retries[index].earliestDue(after: now))
+    }
+    return earliest
   }
 
   package var earliestAckDeadline: Int64 {
-    batches.reduce(.max) { $1.isFree || $1.isDelivering ? $0 : min($0, $1.ackDeadline) }
+    var earliest = Int64.max
+    guard openBatches > 0 else { return earliest }
+    for index in batches.indices where !batches[index].isFree && !batches[index].isDelivering {
+      earliest = min(earliest, batches[index].ackDeadline)
+    }
+    return earliest
+  }
+
+  private func isOpen(_ stream: Int) -> Bool {
+    for index in batches.indices where !batches[index].isFree && batches[index].stream == stream { return true }
+    return false
   }
 
   /// The lowest LSN of `stream` that is not settled.
   package func cursor(of stream: Int) -> UInt64 {
     var lowest = fresh[stream]
-    for batch in batches where !batch.isFree && batch.stream == stream {
-      if let lsn = batch.lowestPendingLSN { lowest = min(lowest, lsn) }
+    // By index: a copy of a batch would count references.
+    if openBatches > 0 {
+      for index in batches.indices where !batches[index].isFree && batches[index].stream == stream {
+        if let lsn = batches[index].lowestPendingLSN { lowest = min(lowest, lsn) }
+      }
     }
     if let lsn = retries[stream].lowestLSN { lowest = min(lowest, lsn) }
     for range in rejected where range.stream == stream { lowest = min(lowest, range.first) }

@@ -174,10 +174,8 @@ package struct SettleTracker: ~Copyable {
   }
 
   private func freePlace() -> Int {
-    guard let index = batches.firstIndex(where: \.isFree) else {
-      preconditionFailure("a batch was opened beyond maxOpenBatches")
-    }
-    return index
+    for index in batches.indices where batches[index].isFree { return index }
+    preconditionFailure("a batch was opened beyond maxOpenBatches")
   }
 
   /// `deliver` returned for the batch that begins with `token`. Returns when what failed is due again.
@@ -257,9 +255,11 @@ package struct SettleTracker: ~Copyable {
 
   private mutating func place(of token: UInt64) -> Int? {
     if batches[lastHit].holds(token) { return lastHit }
-    guard let index = batches.firstIndex(where: { $0.holds(token) }) else { return nil }
-    lastHit = index
-    return index
+    for index in batches.indices where batches[index].holds(token) {
+      lastHit = index
+      return index
+    }
+    return nil
   }
 
   // MARK: The parts that records go to
