@@ -74,7 +74,9 @@ let package = Package(
       name: "SluiceIngestTests",
       dependencies: ["SluiceIngest", "SluiceCore", log, .product(name: "NIOEmbedded", package: "swift-nio")] + nio,
       swiftSettings: strict),
-    .testTarget(name: "SluiceHostTests", dependencies: ["SluiceHost"], swiftSettings: strict),
+    .testTarget(
+      name: "SluiceHostTests", dependencies: ["SluiceHost", "SluiceCore", "SluiceTopology", "CSluice", log],
+      swiftSettings: strict),
     .target(
       name: "PluginTestSupport", dependencies: ["CSluice"], path: "Tests/PluginTestSupport", swiftSettings: strict),
     .testTarget(name: "ABITests", dependencies: ["CSluice", "PluginTestSupport"], swiftSettings: strict),

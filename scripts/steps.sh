@@ -2,6 +2,9 @@
 # Sourced by the scripts beside it: numbered steps with elapsed time, long output in log files that are shown only when
 # something fails, and a progress line while a build runs.
 
+# Plugins in a directory that others may write to are refused: what is built here must not depend on the user's umask.
+umask 022
+
 steps_total=1
 step_number=0
 step_started=0
