@@ -7,7 +7,7 @@ struct Check: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Check a topology file, the plugins it names and their configs; start nothing.",
     discussion: """
-      Every mistake is reported at once, with its file, line and column, and what was expected. Exit status: 0 when the
+      Every mistake is reported at once, with its file, line and column, and what was expected. Exit status: 0 when the \
       file is good (warnings allowed), 1 when it is not.
 
         sluice check sluice.yaml

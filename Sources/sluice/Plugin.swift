@@ -25,8 +25,8 @@ struct PluginList: ParsableCommand {
     commandName: "list",
     abstract: "List every kind of subscriber in the search path.",
     discussion: """
-      A plugin is a file libsluice-KIND.so. The folders of --plugins are searched first, then the executable's own, then
-      ../lib/sluice/plugins from there. The first file of a name counts. A file that can't be loaded is listed with the
+      A plugin is a file libsluice-KIND.so. The folders of --plugins are searched first, then the executable's own, then \
+      ../lib/sluice/plugins from there. The first file of a name counts. A file that can't be loaded is listed with the \
       reason, and the exit status is 69.
 
         sluice plugin list

@@ -9,13 +9,13 @@ struct Run: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Run the daemon in the foreground.",
     discussion: """
-      Without -c a built-in topology is used: HTTP on $ADDR (default :8080), one stream with fsync durability, and the
+      Without -c a built-in topology is used: HTTP on $ADDR (default :8080), one stream with fsync durability, and the \
       disk subscriber writing to ./data/out. Try it with:
 
         curl -i -X POST http://localhost:8080/log -d '{"message":"hello"}'
         tail -F data/out/current.ndjson
 
-      SIGTERM and SIGINT stop it: sources stop, what was acknowledged is delivered, and the exit status is 0. A second
+      SIGTERM and SIGINT stop it: sources stop, what was acknowledged is delivered, and the exit status is 0. A second \
       signal ends it at once; what was acknowledged is delivered at the next start.
       Exit status: 0 stopped, 66 no such file, 74 the disk failed, 78 the topology is wrong, 69 it could not start.
       """)

@@ -16,12 +16,12 @@ struct Sluice: ParsableCommand {
     commandName: "sluice",
     abstract: "Takes records in, makes them durable before it acknowledges them, and hands them to subscribers.",
     discussion: """
-      Sources (HTTP and TCP) put records into streams: durable, ordered logs. Subscribers, loaded from .so files,
+      Sources (HTTP and TCP) put records into streams: durable, ordered logs. Subscribers, loaded from .so files, \
       receive them in batches at their own pace. One YAML file says what is joined to what.
 
       Begin with:
-        sluice run                       a built-in topology: HTTP on :8080, files under ./data
-        sluice check sluice.yaml         finds every mistake before anything runs
+        sluice run                 built-in topology: HTTP on :8080, ./data
+        sluice check sluice.yaml   finds every mistake before anything runs
         sluice run -c sluice.yaml
       """,
     version: "sluice \(Version.text)",

@@ -16,8 +16,9 @@ struct StreamInspect: ParsableCommand {
     commandName: "inspect",
     abstract: "Show a stream's segments, cursors and problems; read-only.",
     discussion: """
-      Reads and checks everything in the directory and changes nothing. While a daemon writes to it, the newest group
+      Reads and checks everything in the directory and changes nothing. While a daemon writes to it, the newest group \
       may look torn: it is being written.
+
       Exit status: 0 sound, 1 problems found, 2 it can't be read.
 
         sluice stream inspect data/streams/events
