@@ -102,7 +102,9 @@ def latency_rounds(a, report, scratch):
         for rate in a.rates:
             print(f"latency round {number + 1}/{a.rounds}: {rate}/s", flush=True)
             with Sluice(a, scratch, "fsync") as server:
-                load = Load(a, server.port, connections=a.connections, warmup=a.warmup, duration=a.seconds, rate=rate)
+                # So many that answers which take 50 ms leave a connection free for each request that is due.
+                connections = max(a.connections, rate // 20)
+                load = Load(a, server.port, connections=connections, warmup=a.warmup, duration=a.seconds, rate=rate)
                 before = probe(a, scratch, seconds)
                 result = load.measure()
                 server.settle(result)
