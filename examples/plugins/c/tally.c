@@ -3,6 +3,9 @@
  * to the file `config.path`, and rejects records whose payload begins with `config.reject_prefix`. It needs the headers
  * of Sluice and a C compiler, nothing else.
  */
+/* For fileno and fdatasync, also with -std=c11. */
+#define _POSIX_C_SOURCE 200809L
+
 #include <sluice/sluice.h>
 
 #include <errno.h>
