@@ -11,7 +11,7 @@ private func buildExample(in directory: TemporaryDirectory) throws -> String {
   try fileManager.copyItem(atPath: repositoryRoot + "/examples/plugins/c/tally.c", toPath: directory.path + "/tally.c")
   let library = directory.path + "/libsluice-tally.so"
   let built = try run(
-    ["cc", "-std=c11", "-D_GNU_SOURCE", "-pedantic", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    ["cc", "-std=c11", "-pedantic", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
       + ["-fvisibility=hidden", "-I.", "-o", library, "tally.c"], in: directory.path)
   #expect(built.status == 0, "\(built.output)")
   return library
