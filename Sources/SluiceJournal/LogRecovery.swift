@@ -55,9 +55,7 @@ struct LogRecovery {
     let cursorFile = try openCursors(slot, uuid: uuid)
     var definitions = tail?.scan.definitions ?? DefinitionTable()
     try recoverDefinitions(tail?.scan, into: &definitions)
-    let file = try io { () throws(IOFault) in
-      try SegmentFile.layOut(in: options.directory, bytes: options.effectiveSegmentBytes, on: storage)
-    }
+    let file = try layOut(behind: tail?.scan)
     try io { () throws(IOFault) in
       try SegmentFile.install(file, &header, in: options.directory, on: storage)
     }
@@ -175,9 +173,27 @@ struct LogRecovery {
     segments[last].lastTime = scan.lastTime
     segments[last].index = scan.index
     segments[last].bytes = scan.end
+    try io { () throws(IOFault) in try giveBackSpace(scan) }
+  }
+
+  private func giveBackSpace(_ scan: TailScan) throws(IOFault) {
     let file = path(SegmentFile.name(scan.header.baseLSN))
+    try LogFile(file, .readWrite, on: storage).truncate(to: max(scan.usedEnd, scan.end))
+  }
+
+  /// Lays out the new segment. A full disk must not keep a log from being drained, since that is what makes room: then
+  /// the old segment's zeros are given back first, which changes no verdict; and if that is not enough the new segment
+  /// is no more than its header, and grows when there is space.
+  private func layOut(behind scan: TailScan?) throws(JournalError) -> LogFile {
     try io { () throws(IOFault) in
-      try LogFile(file, .readWrite, on: storage).truncate(to: max(scan.usedEnd, scan.end))
+      for bytes in [options.effectiveSegmentBytes, options.effectiveSegmentBytes, Limits.segmentHeaderBytes] {
+        do throws(IOFault) {
+          return try SegmentFile.layOut(in: options.directory, bytes: bytes, on: storage)
+        } catch  where error.isNoSpace {
+          if let scan { try giveBackSpace(scan) }
+        }
+      }
+      return try SegmentFile.layOut(in: options.directory, bytes: Limits.segmentHeaderBytes, on: storage)
     }
   }
 

@@ -127,6 +127,10 @@ extension LogRecovery {
       try storage.rename(temporary, to: path(kept))
       try storage.syncDirectory(directory)
       try storage.syncDirectory(options.directory)
+    } catch  where error.isNoSpace {
+      // The copy is for people; the bytes themselves stay where they are.
+      try? storage.unlink(temporary)
+      return segment
     } catch {
       throw JournalError(error)
     }

@@ -24,7 +24,13 @@ package enum SegmentFile {
   /// Lays out `bytes` for a segment to come. Off the commit path where possible.
   static func layOut(in directory: String, bytes: Int, on storage: any LogStorage) throws(IOFault) -> LogFile {
     let file = try LogFile(directory + "/" + nextName, .createEmpty, on: storage)
-    try file.allocate(bytes: bytes)
+    do throws(IOFault) {
+      try file.allocate(bytes: bytes)
+    } catch {
+      // What it got before there was no more would be missing elsewhere, and is of no use here.
+      try? file.truncate(to: 0)
+      throw error
+    }
     return file
   }
 

@@ -1,0 +1,96 @@
+import Glibc
+import SluiceCore
+import Synchronization
+import Testing
+
+@testable import SluiceJournal
+
+@Suite("Long halts, full disks and holes")
+struct EnduranceTests {
+  private func slot(_ storage: MemoryStorage) throws -> CursorSlot {
+    guard case .slot(let slot) = try CursorFile.read("d/cursors.slot", on: storage) else {
+      throw JournalError(.io, "no slot")
+    }
+    return slot
+  }
+
+  /// Replaces the newest slot by what `change` makes of it.
+  private func rewriteSlot(_ storage: MemoryStorage, _ change: (inout CursorSlot) -> Void) throws {
+    var slot = try slot(storage)
+    slot.generation += 1
+    change(&slot)
+    var bytes = try #require(storage.get("d/cursors.slot"))
+    bytes.replaceSubrange(slot.offset..<(slot.offset + slot.encoded().count), with: slot.encoded())
+    storage.put("d/cursors.slot", bytes)
+  }
+
+  @Test(
+    "starts on a full disk, hands out what it holds, and takes records when there is space", arguments: [0, 300_000])
+  func startsWhenFull(_ left: Int) throws {
+    let storage = try MemoryLog.crashed(groups: 3)
+    storage.removeTemporary()
+    let capacity = storage.usedBytes + left
+    storage.setCapacity(capacity)
+    let log = try MemoryLog.open(storage)
+    #expect(try MemoryLog.contents(log).seen.map(\.payload) == MemoryLog.payloads(0..<3))
+    storage.setCapacity(.max)
+    TestLane(log).commit(["after"])
+    #expect(try MemoryLog.contents(log).seen.count == 7)
+    log.close()
+    #expect(try MemoryLog.open(storage).recovery.tail == .sealed)
+  }
+
+  @Test("space that was laid out until there was no more is given back")
+  func layoutGivesBack() throws {
+    let storage = MemoryStorage()
+    storage.setCapacity(1000)
+    #expect(throws: IOFault.self) { _ = try SegmentFile.layOut(in: "d", bytes: 4096, on: storage).size() }
+    #expect(storage.get("d/next.tmp") == [])
+  }
+
+  @Test("a torn tail on a full disk is cut although there is no room for its copy")
+  func tornWhenFull() throws {
+    let storage = try MemoryLog.crashed(groups: 2)
+    var bytes = try #require(storage.get(MemoryLog.path(SegmentFile.name(1))))
+    let end = Limits.segmentHeaderBytes + 2 * Limits.groupAlignment
+    bytes.replaceSubrange(end..<(end + 100), with: [UInt8](repeating: 7, count: 100))
+    storage.put(MemoryLog.path(SegmentFile.name(1)), bytes)
+    storage.removeTemporary()
+    storage.setCapacity(storage.usedBytes)
+    storage.fail(.write, code: ENOSPC, onPathsWith: "quarantine/")
+    let log = try MemoryLog.open(storage)
+    #expect(log.recovery.tail == .torn && log.recovery.quarantined.isEmpty)
+    #expect(try MemoryLog.contents(log).seen.count == 4)
+    let kept = try #require(storage.get(MemoryLog.path(SegmentFile.name(1))))
+    #expect(kept[end..<(end + 100)].allSatisfy { $0 == 7 }, "the bytes stay in the old segment")
+    storage.setCapacity(.max)
+    log.close()
+  }
+
+  @Test("a cursor is written while a group waits for space, and closing then is no failure")
+  func closingWhenFull() throws {
+    let storage = MemoryStorage()
+    let events = EventLog()
+    let log = try MemoryLog.open(storage, events) {
+      $0.durability = .written
+      $0.idleMarkerNanoseconds = .max / 2
+    }
+    let lane = TestLane(log)
+    lane.commit(["a", "b"])
+    let reader = try log.openReader(subscriber: "s", start: .oldest)
+    #expect(try reader.drain().count == 2)
+    storage.fail(.write, code: ENOSPC, onPathsWith: ".slog")
+    lane.append("waits")
+    _ = lane.lane.submit()
+    while log.core.fullReason != .disk { sched_yield() }
+    try reader.flushCursor()
+    #expect(try slot(storage).entries.map(\.lsn) == [3])
+    log.close()
+    #expect(log.status.state == .closed)
+    #expect(!events.events.contains { if case .failed = $0 { true } else { false } })
+    storage.fail(.write, code: nil)
+    let again = try MemoryLog.open(storage) { $0.durability = .written }
+    #expect(try MemoryLog.contents(again).seen.map(\.payload) == ["a", "b"])
+    again.close()
+  }
+}
