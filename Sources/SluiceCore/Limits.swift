@@ -75,6 +75,11 @@ package enum Limits {
   package static let lsnSkipAfterCrash: UInt64 = 1 << 32
   /// A cursor whose subscriber was not seen for this long no longer holds records back.
   package static let cursorExpiryNanoseconds: Int64 = 7 * 24 * 3600 * 1_000_000_000
+  /// None expires before the log has been open for this long: after a long halt, or a clock that was set forward, every
+  /// cursor looks old until its subscriber has come back.
+  package static let cursorGraceNanoseconds: Int64 = 600_000_000_000
+  /// When the cursors were lost, nothing is deleted as settled before the subscribers had this long to come back.
+  package static let lostCursorsGraceNanoseconds: Int64 = 60_000_000_000
   /// How many older segments recovery looks through for names when the newest has none.
   package static let maxDefinitionSegments = 8
   /// Headers of the newest segments that recovery checks; older ones are checked when they are read.

@@ -182,7 +182,14 @@ final class LogCore: Sendable {
   func writeCursors() throws(IOFault) {
     cursors.dirty.store(false, ordering: .sequentiallyConsistent)
     do throws(IOFault) {
-      try cursorFile.write { cursorSlot($0) }
+      var durable: UInt64 = 0
+      try cursorFile.write {
+        let slot = cursorSlot($0)
+        durable = slot.durableLSN
+        return slot
+      }
+      // A position above what is durable was written lower than it is; it is due again when a sync has come.
+      if cursors.highest > durable + 1 { cursors.dirty.store(true, ordering: .sequentiallyConsistent) }
     } catch {
       cursors.dirty.store(true, ordering: .sequentiallyConsistent)
       if !error.isNoSpace { fail(error) }

@@ -18,6 +18,8 @@ struct RecoveredLog: ~Copyable {
   var lock: LogFile
   var cursorFile: LogFile
   var generation: UInt64
+  /// There are segments and no cursor slot that can be read.
+  var cursorsLost: Bool
   var report: RecoveryReport
 }
 
@@ -72,7 +74,8 @@ struct LogRecovery {
       trimLSN: max(slot?.trimLSN ?? 1, segments[0].baseLSN),
       lastTime: max(tail?.scan.lastTime ?? 0, header.createdTime))
     return RecoveredLog(
-      start: start, file: file, lock: lock, cursorFile: cursorFile, generation: slot?.generation ?? 1, report: report)
+      start: start, file: file, lock: lock, cursorFile: cursorFile, generation: slot?.generation ?? 1,
+      cursorsLost: cursorsFault != nil && segments.count > 1, report: report)
   }
 
   func path(_ name: String) -> String { options.directory + "/" + name }

@@ -24,6 +24,52 @@ struct EnduranceTests {
     storage.put("d/cursors.slot", bytes)
   }
 
+  @Test("after a halt longer than the expiry no cursor is forgotten before its subscriber can come back")
+  func longHalt() throws {
+    let storage = MemoryStorage()
+    var log = try MemoryLog.open(storage)
+    TestLane(log).commit(["a", "b", "c"])
+    let early = try log.openReader(subscriber: "early", start: .oldest)
+    let late = try log.openReader(subscriber: "late", start: .oldest)
+    late.close()
+    early.close()
+    log.close()
+    try rewriteSlot(storage) { slot in
+      for place in slot.entries.indices { slot.entries[place].updatedTime -= 2 * Limits.cursorExpiryNanoseconds }
+    }
+    let generation = try slot(storage).generation
+    log = try MemoryLog.open(storage)
+    let first = try log.openReader(subscriber: "early", start: .newest)
+    storage.wait { (try? slot(storage).generation) ?? 0 > generation }
+    let second = try log.openReader(subscriber: "late", start: .newest)
+    #expect(second.cursor == 1, "it goes on where it was, not at the end")
+    #expect(try second.drain().count == 3)
+    second.close()
+    log.core.cursors.find("late")?.updatedTime.store(0, ordering: .relaxed)
+    let grace = Limits.cursorGraceNanoseconds
+    LogKeeper(log.core, cursorsLost: false, openedAt: Clock.monotonic() - grace).expireCursors(now: Clock.wall())
+    #expect(log.core.cursors.find("late") == nil && log.core.cursors.find("early") != nil)
+    first.close()
+    log.close()
+  }
+
+  @Test("when the cursors were lost nothing is deleted as settled before the subscribers are back")
+  func lostCursors() throws {
+    let storage = MemoryStorage()
+    var log = try MemoryLog.open(storage)
+    let filler = String(repeating: "x", count: 60_000)
+    for _ in 0..<100 { TestLane(log).commit([filler]) }
+    log.close()
+    let segments = MemoryLog.segments(storage).count
+    try storage.unlink("d/cursors.slot")
+    log = try MemoryLog.open(storage) { $0.retainBytes = 2 << 20 }
+    let keeper = LogKeeper(log.core, cursorsLost: true)
+    _ = keeper.tick(now: Clock.monotonic())
+    #expect(log.status.segments == segments + 1 && log.oldestLSN == 1)
+    #expect(try MemoryLog.contents(log).seen.count == 100)
+    log.close()
+  }
+
   @Test(
     "starts on a full disk, hands out what it holds, and takes records when there is space", arguments: [0, 300_000])
   func startsWhenFull(_ left: Int) throws {
@@ -92,5 +138,21 @@ struct EnduranceTests {
     let again = try MemoryLog.open(storage) { $0.durability = .written }
     #expect(try MemoryLog.contents(again).seen.map(\.payload) == ["a", "b"])
     again.close()
+  }
+
+  @Test("a cursor that was above what is durable is written again when the sync has come")
+  func cappedCursor() throws {
+    let storage = MemoryStorage()
+    let log = try MemoryLog.open(storage) {
+      $0.durability = .written
+      $0.idleMarkerNanoseconds = .max / 2
+    }
+    TestLane(log).commit(["a", "b"])
+    let reader = try log.openReader(subscriber: "s", start: .oldest)
+    #expect(try reader.drain().count == 2)
+    while log.durableLSN == 0, try slot(storage).entries.isEmpty { sched_yield() }
+    // The stream syncs after a second by itself; nothing moves the cursor any more.
+    storage.wait { (try? slot(storage).entries.first?.lsn) == 3 }
+    log.close()
   }
 }
