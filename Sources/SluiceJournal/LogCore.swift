@@ -166,7 +166,7 @@ final class LogCore: Sendable {
     let from = max(cursor, trimLSN.load(ordering: .acquiring))
     guard from <= last else { return StreamLag(records: 0, bytes: 0, ageNanoseconds: 0) }
     return StreamLag(
-      records: last - from + 1, bytes: UInt64(catalog.bytes(from: from)),
+      records: catalog.records(from: from, through: last), bytes: UInt64(catalog.bytes(from: from)),
       ageNanoseconds: max(0, catalog.time(of: from).map { Clock.wall() - $0 } ?? 0))
   }
 

@@ -155,4 +155,26 @@ struct EnduranceTests {
     storage.wait { (try? slot(storage).entries.first?.lsn) == 3 }
     log.close()
   }
+
+  @Test("the LSNs that a crash skipped are no lag")
+  func skippedLSNs() throws {
+    let storage = MemoryStorage()
+    var log = try MemoryLog.open(storage) { $0.durability = .written }
+    let lane = TestLane(log)
+    lane.commit(["a", "b", "c"])
+    let reader = try log.openReader(subscriber: "s", start: .oldest)
+    try reader.flushCursor()
+    let copy = storage.copy()
+    reader.close()
+    log.close()
+    log = try MemoryLog.open(copy) { $0.durability = .written }
+    #expect(log.recovery.nextLSN > Limits.lsnSkipAfterCrash)
+    let again = try log.openReader(subscriber: "s", start: .oldest)
+    #expect(again.lag.records == 3 && log.status.subscribers.first?.lag.records == 3)
+    TestLane(log).commit(["d", "e"])
+    #expect(again.lag.records == 5)
+    #expect(try again.drain().map(\.payload) == ["a", "b", "c", "d", "e"])
+    #expect(again.lag.records == 0)
+    log.close()
+  }
 }
