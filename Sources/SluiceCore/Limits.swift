@@ -73,6 +73,8 @@ package enum Limits {
   /// A stream that hands records out before they are synced skips this many LSNs after a crash: none of those that
   /// may have been handed out and then lost is ever given to another record.
   package static let lsnSkipAfterCrash: UInt64 = 1 << 32
+  /// No log gets this far; what claims to is damage, and sums with what lies below don't overflow.
+  package static let maxLSN: UInt64 = 1 << 63
   /// A cursor whose subscriber was not seen for this long no longer holds records back.
   package static let cursorExpiryNanoseconds: Int64 = 7 * 24 * 3600 * 1_000_000_000
   /// None expires before the log has been open for this long: after a long halt, or a clock that was set forward, every

@@ -177,4 +177,18 @@ struct EnduranceTests {
     #expect(again.lag.records == 0)
     log.close()
   }
+
+  @Test(
+    "a file whose name is an LSN that no log reaches is no segment, and stops no start",
+    arguments: ["18446744073709551615", "18446744073709551000", "99999999999999999999", "00000000000000000000"])
+  func strangeNames(_ digits: String) throws {
+    for keep in [true, false] {
+      let storage = keep ? try MemoryLog.crashed(groups: 2) : MemoryStorage()
+      storage.put("d/\(digits).slog", [])
+      let log = try MemoryLog.open(storage)
+      TestLane(log).commit(["new"])
+      #expect(try MemoryLog.contents(log).seen.count == (keep ? 5 : 1))
+      log.close()
+    }
+  }
 }
