@@ -145,6 +145,8 @@ final class Committer: @unchecked Sendable {
     {
       try sync()
     }
+    // The sync of the cursors may have failed meanwhile: from then on nobody is told of anything.
+    if core.hasFailed.load(ordering: .acquiring), let fault = core.fault { throw fault }
     let now = Clock.monotonic()
     lastCommit = now
     needsMarker = true

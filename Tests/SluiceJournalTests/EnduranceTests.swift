@@ -94,6 +94,23 @@ struct EnduranceTests {
     #expect(storage.get("d/next.tmp") == [])
   }
 
+  @Test("a group that was being synced when the cursors' sync failed is not told to anyone")
+  func failsBesideACommit() throws {
+    let storage = MemoryStorage()
+    let log = try MemoryLog.open(storage)
+    let lane = TestLane(log)
+    storage.holdSegmentSyncs(true)
+    lane.append("in flight")
+    let last = lane.lane.submit()
+    #expect(lane.lane.requestWake(at: last))
+    while log.core.writtenLSN.load(ordering: .acquiring) < last { sched_yield() }
+    log.core.fail(IOFault(.sync, "d/cursors.slot", EIO))
+    storage.holdSegmentSyncs(false)
+    log.close()
+    #expect(log.committedLSN == 0)
+    #expect(!lane.bell.wait(until: Clock.monotonic()), "no wake came")
+  }
+
   @Test("a torn tail on a full disk is cut although there is no room for its copy")
   func tornWhenFull() throws {
     let storage = try MemoryLog.crashed(groups: 2)
