@@ -122,7 +122,7 @@ final class LogKeeper: @unchecked Sendable {
     var ended = oldest.info.lastTime ?? oldest.nextHeader?.createdTime
     if ended == nil {
       let name = core.path(SegmentFile.name(oldest.nextBase))
-      if case .success(let header)? = try? SegmentFile.readHeader(name, on: core.storage) {
+      if case .success(let header)? = try? SegmentFile.readHeader(name, on: core.storage), header.uuid == core.uuid {
         core.catalog.learned(header)
         ended = header.createdTime
       }
