@@ -61,13 +61,9 @@ final class LogCore: Sendable {
 
   func path(_ name: String) -> String { options.directory + "/" + name }
 
-  /// The last LSN whose producer may be answered.
-  var acknowledgedLSN: UInt64 {
-    switch options.durability {
-    case .memory, .written: writtenLSN.load(ordering: .sequentiallyConsistent)
-    case .fsync: durableLSN.load(ordering: .sequentiallyConsistent)
-    }
-  }
+  /// The last LSN whose producer may be answered: what was answered can be handed out, and what was not published
+  /// because the device failed is not answered either.
+  var acknowledgedLSN: UInt64 { committedLSN.load(ordering: .sequentiallyConsistent) }
 
   // MARK: Full
 
@@ -133,7 +129,7 @@ final class LogCore: Sendable {
 
   /// The commit thread has made records up to `last` ready to be handed out.
   func publish(committed last: UInt64) {
-    committedLSN.store(last, ordering: .releasing)
+    committedLSN.store(last, ordering: .sequentiallyConsistent)
     readers.forEach { $0.ringDelivery() }
   }
 
