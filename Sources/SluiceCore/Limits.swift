@@ -42,6 +42,8 @@ package enum Limits {
   package static let maxCursorNameBytes = 128
   /// Free space below which producers are refused while delivery goes on.
   package static let diskReserveBytes = 64 << 20
+  /// On a small disk the reserve is this part of it.
+  package static let diskReserveDivisor = 20
   /// Buffers in which a subscriber that lags reads segment files.
   package static let coldReadBufferBytes = 2 << 20
   /// Of those, how many are kept when nobody uses them.
@@ -76,8 +78,15 @@ package enum Limits {
   /// A stream that hands records out before they are synced skips this many LSNs after a crash: none of those that
   /// may have been handed out and then lost is ever given to another record.
   package static let lsnSkipAfterCrash: UInt64 = 1 << 32
+  /// No log gets this far; what claims to is damage, and sums with what lies below don't overflow.
+  package static let maxLSN: UInt64 = 1 << 63
   /// A cursor whose subscriber was not seen for this long no longer holds records back.
   package static let cursorExpiryNanoseconds: Int64 = 7 * 24 * 3600 * 1_000_000_000
+  /// None expires before the log has been open for this long: after a long halt, or a clock that was set forward, every
+  /// cursor looks old until its subscriber has come back.
+  package static let cursorGraceNanoseconds: Int64 = 600_000_000_000
+  /// When the cursors were lost, nothing is deleted as settled before the subscribers had this long to come back.
+  package static let lostCursorsGraceNanoseconds: Int64 = 60_000_000_000
   /// How many older segments recovery looks through for names when the newest has none.
   package static let maxDefinitionSegments = 8
   /// Headers of the newest segments that recovery checks; older ones are checked when they are read.

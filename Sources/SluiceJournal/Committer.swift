@@ -60,8 +60,7 @@ final class Committer: @unchecked Sendable {
       }
       try retryingWithoutSpace { () throws(IOFault) in try finish() }
     } catch {
-      core.fail(error)
-      core.readers.forEach { $0.ringSync() }
+      leave(error)
     }
   }
 
@@ -78,6 +77,23 @@ final class Committer: @unchecked Sendable {
     }
     core.restBytes.store(0, ordering: .sequentiallyConsistent)
   }
+
+  /// No space at an orderly end is no failure: what was acknowledged as written is made durable, the rest was not
+  /// acknowledged as such, and the next start finds a log without a seal. Anything else is final.
+  private func leave(_ fault: IOFault) {
+    var fault = fault
+    if isWithoutSpace(fault) {
+      do throws(IOFault) {
+        try syncIfDirty()
+        return core.observer.logEvent(.retrying(fault))
+      } catch { fault = error }
+    }
+    core.fail(fault)
+    core.readers.forEach { $0.ringSync() }
+  }
+
+  /// A sync that fails is final, whatever the reason it gives.
+  private func isWithoutSpace(_ fault: IOFault) -> Bool { fault.isNoSpace && fault.operation != .sync }
 
   /// Does what is due when no records wait, and says until when there is nothing to do.
   private func serveIdleness() throws(IOFault) -> Int64 {
@@ -113,10 +129,15 @@ final class Committer: @unchecked Sendable {
         if core.isFull(.noSpace) { core.setFull(.noSpace, false) }
         return
       } catch {
-        // A sync that fails is final, whatever the reason it gives.
-        guard error.isNoSpace, error.operation != .sync, !core.isClosing.load(ordering: .acquiring) else { throw error }
+        guard isWithoutSpace(error), !core.isClosing.load(ordering: .acquiring) else { throw error }
         core.setFull(.noSpace, true)
         core.keeperBell.ring()
+        // What is written already needs no space to become durable, and cursors wait for that.
+        if core.syncRequested.exchange(false, ordering: .acquiringAndReleasing)
+          || Clock.monotonic() - lastSync >= Limits.lazySyncNanoseconds
+        {
+          try syncIfDirty()
+        }
         core.commitBell.wait(until: Clock.monotonic() + Limits.fullRetryNanoseconds)
       }
     }
@@ -139,6 +160,8 @@ final class Committer: @unchecked Sendable {
     {
       try sync()
     }
+    // The sync of the cursors may have failed meanwhile: from then on nobody is told of anything.
+    if core.hasFailed.load(ordering: .acquiring), let fault = core.fault { throw fault }
     let now = Clock.monotonic()
     lastCommit = now
     needsMarker = true

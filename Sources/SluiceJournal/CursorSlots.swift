@@ -123,7 +123,7 @@ package struct CursorSlot: Equatable, Sendable {
     guard version == CursorSlot.version else { throw .version(version) }
     guard at.loadLE(68) as UInt32 == 0 else { throw .reservedBits }
     let count = Int(at.loadLE(66) as UInt16)
-    guard count <= Limits.maxCursorsPerLog else { throw .inconsistent }
+    guard count <= Limits.maxCursorsPerLog, (at.loadLE(40) as UInt64) < Limits.maxLSN else { throw .inconsistent }
     var result = CursorSlot(
       generation: at.loadLE(16),
       uuid: LogUUID(

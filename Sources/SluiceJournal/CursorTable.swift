@@ -77,6 +77,11 @@ final class CursorTable: Sendable {
     state.withLock { $0.map { $0.lsn.load(ordering: .acquiring) }.min() }
   }
 
+  /// The highest position of all; 0 when there is no subscriber.
+  var highest: UInt64 {
+    state.withLock { $0.map { $0.lsn.load(ordering: .acquiring) }.max() ?? 0 }
+  }
+
   /// What a slot says: never above what is durable.
   func entries(durableLSN: UInt64) -> [CursorEntry] {
     state.withLock { cursors in

@@ -64,13 +64,9 @@ final class LogCore: Sendable {
 
   func path(_ name: String) -> String { options.directory + "/" + name }
 
-  /// The last LSN whose producer may be answered.
-  var acknowledgedLSN: UInt64 {
-    switch options.durability {
-    case .memory, .written: writtenLSN.load(ordering: .sequentiallyConsistent)
-    case .fsync: durableLSN.load(ordering: .sequentiallyConsistent)
-    }
-  }
+  /// The last LSN whose producer may be answered: what was answered can be handed out, and what was not published
+  /// because the device failed is not answered either.
+  var acknowledgedLSN: UInt64 { committedLSN.load(ordering: .sequentiallyConsistent) }
 
   // MARK: Full
 
@@ -139,7 +135,7 @@ final class LogCore: Sendable {
 
   /// The commit thread has made records up to `last` ready to be handed out.
   func publish(committed last: UInt64) {
-    committedLSN.store(last, ordering: .releasing)
+    committedLSN.store(last, ordering: .sequentiallyConsistent)
     readers.forEach { $0.ringDelivery() }
   }
 
@@ -172,7 +168,7 @@ final class LogCore: Sendable {
     let from = max(cursor, trimLSN.load(ordering: .acquiring))
     guard from <= last else { return StreamLag(records: 0, bytes: 0, ageNanoseconds: 0) }
     return StreamLag(
-      records: last - from + 1, bytes: UInt64(catalog.bytes(from: from)),
+      records: catalog.records(from: from, through: last), bytes: UInt64(catalog.bytes(from: from)),
       ageNanoseconds: max(0, catalog.time(of: from).map { Clock.wall() - $0 } ?? 0))
   }
 
@@ -188,7 +184,14 @@ final class LogCore: Sendable {
   func writeCursors() throws(IOFault) {
     cursors.dirty.store(false, ordering: .sequentiallyConsistent)
     do throws(IOFault) {
-      try cursorFile.write { cursorSlot($0) }
+      var durable: UInt64 = 0
+      try cursorFile.write {
+        let slot = cursorSlot($0)
+        durable = slot.durableLSN
+        return slot
+      }
+      // A position above what is durable was written lower than it is; it is due again when a sync has come.
+      if cursors.highest > durable + 1 { cursors.dirty.store(true, ordering: .sequentiallyConsistent) }
     } catch {
       cursors.dirty.store(true, ordering: .sequentiallyConsistent)
       if !error.isNoSpace { fail(error) }

@@ -15,8 +15,17 @@ final class LogKeeper: @unchecked Sendable {
   private var lastCursorWrite: Int64 = 0
   private var lastDiskCheck: Int64 = 0
   private var spaceFault: IOFault?
+  private let openedAt: Int64
+  /// Before this nothing is deleted.
+  private let retainsFrom: Int64
 
-  init(_ core: LogCore) { self.core = core }
+  /// `openedAt`: when the log was opened, on the monotonic clock. `cursorsLost`: who has settled what is not known until
+  /// the subscribers are back.
+  init(_ core: LogCore, cursorsLost: Bool, openedAt: Int64 = Clock.monotonic()) {
+    self.core = core
+    self.openedAt = openedAt
+    retainsFrom = cursorsLost ? openedAt + Limits.lostCursorsGraceNanoseconds : openedAt
+  }
 
   /// From any thread.
   func requestStop() {
@@ -49,7 +58,7 @@ final class LogKeeper: @unchecked Sendable {
         deadline = min(deadline, due)
       }
     }
-    retain()
+    retain(now: now)
     if core.fullReason != nil { deadline = min(deadline, now + Limits.fullRetryNanoseconds) }
     return deadline
   }
@@ -61,8 +70,14 @@ final class LogKeeper: @unchecked Sendable {
     for cursor in core.cursors.all where cursor.connected.load(ordering: .acquiring) {
       cursor.updatedTime.store(now, ordering: .relaxed)
     }
-    core.cursors.expire(before: now - Limits.cursorExpiryNanoseconds)
+    expireCursors(now: now)
     do throws(IOFault) { try core.writeCursors() } catch { report(error) }
+  }
+
+  /// Time in which the log was not open is no time in which a subscriber failed to come.
+  func expireCursors(now: Int64) {
+    guard Clock.monotonic() - openedAt >= Limits.cursorGraceNanoseconds else { return }
+    core.cursors.expire(before: now - Limits.cursorExpiryNanoseconds)
   }
 
   /// Tells of a fault that is tried again, once until it is another.
@@ -90,9 +105,9 @@ final class LogKeeper: @unchecked Sendable {
 
   // MARK: Retention
 
-  private func retain() {
+  private func retain(now: Int64) {
     let drops = core.options.whenFull == .dropOldest
-    while let oldest = core.catalog.oldestClosed() {
+    while now >= retainsFrom, let oldest = core.catalog.oldestClosed() {
       let lowest = core.cursors.lowest ?? .max
       let isSettled = lowest >= oldest.nextBase && oldest.nextBase <= core.durableLSN.load(ordering: .acquiring) + 1
       let isOver = core.catalog.totalBytes > core.options.retainBytes
@@ -107,7 +122,7 @@ final class LogKeeper: @unchecked Sendable {
     var ended = oldest.info.lastTime ?? oldest.nextHeader?.createdTime
     if ended == nil {
       let name = core.path(SegmentFile.name(oldest.nextBase))
-      if case .success(let header)? = try? SegmentFile.readHeader(name, on: core.storage) {
+      if case .success(let header)? = try? SegmentFile.readHeader(name, on: core.storage), header.uuid == core.uuid {
         core.catalog.learned(header)
         ended = header.createdTime
       }

@@ -18,6 +18,8 @@ struct RecoveredLog: ~Copyable {
   var lock: LogFile
   var cursorFile: LogFile
   var generation: UInt64
+  /// There are segments and no cursor slot that can be read.
+  var cursorsLost: Bool
   var report: RecoveryReport
 }
 
@@ -55,9 +57,7 @@ struct LogRecovery {
     let cursorFile = try openCursors(slot, uuid: uuid)
     var definitions = tail?.scan.definitions ?? DefinitionTable()
     try recoverDefinitions(tail?.scan, into: &definitions)
-    let file = try io { () throws(IOFault) in
-      try SegmentFile.layOut(in: options.directory, bytes: options.effectiveSegmentBytes, on: storage)
-    }
+    let file = try layOut(behind: tail?.scan)
     try io { () throws(IOFault) in
       try SegmentFile.install(file, &header, in: options.directory, on: storage)
     }
@@ -74,7 +74,8 @@ struct LogRecovery {
       trimLSN: max(slot?.trimLSN ?? 1, segments[0].baseLSN),
       lastTime: max(tail?.scan.lastTime ?? 0, header.createdTime))
     return RecoveredLog(
-      start: start, file: file, lock: lock, cursorFile: cursorFile, generation: slot?.generation ?? 1, report: report)
+      start: start, file: file, lock: lock, cursorFile: cursorFile, generation: slot?.generation ?? 1,
+      cursorsLost: cursorsFault != nil && segments.count > 1, report: report)
   }
 
   func path(_ name: String) -> String { options.directory + "/" + name }
@@ -175,9 +176,27 @@ struct LogRecovery {
     segments[last].lastTime = scan.lastTime
     segments[last].index = scan.index
     segments[last].bytes = scan.end
+    try io { () throws(IOFault) in try giveBackSpace(scan) }
+  }
+
+  private func giveBackSpace(_ scan: TailScan) throws(IOFault) {
     let file = path(SegmentFile.name(scan.header.baseLSN))
+    try LogFile(file, .readWrite, on: storage).truncate(to: max(scan.usedEnd, scan.end))
+  }
+
+  /// Lays out the new segment. A full disk must not keep a log from being drained, since that is what makes room: then
+  /// the old segment's zeros are given back first, which changes no verdict; and if that is not enough the new segment
+  /// is no more than its header, and grows when there is space.
+  private func layOut(behind scan: TailScan?) throws(JournalError) -> LogFile {
     try io { () throws(IOFault) in
-      try LogFile(file, .readWrite, on: storage).truncate(to: max(scan.usedEnd, scan.end))
+      for bytes in [options.effectiveSegmentBytes, options.effectiveSegmentBytes, Limits.segmentHeaderBytes] {
+        do throws(IOFault) {
+          return try SegmentFile.layOut(in: options.directory, bytes: bytes, on: storage)
+        } catch  where error.isNoSpace {
+          if let scan { try giveBackSpace(scan) }
+        }
+      }
+      return try SegmentFile.layOut(in: options.directory, bytes: Limits.segmentHeaderBytes, on: storage)
     }
   }
 

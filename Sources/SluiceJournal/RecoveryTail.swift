@@ -127,6 +127,10 @@ extension LogRecovery {
       try storage.rename(temporary, to: path(kept))
       try storage.syncDirectory(directory)
       try storage.syncDirectory(options.directory)
+    } catch  where error.isNoSpace {
+      // The copy is for people; the bytes themselves stay where they are.
+      try? storage.unlink(temporary)
+      return segment
     } catch {
       throw JournalError(error)
     }
@@ -149,6 +153,14 @@ extension LogRecovery {
       segments[place].lastLSN = next.previousBaseLSN == base ? next.previousLastLSN : nil
       guard case .success(let header)? = try? SegmentFile.readHeader(path(SegmentFile.name(base)), on: storage)
       else { return }
+      // What is known of a segment is taken as it is later on, so a file of another log must not come to be known.
+      guard header.baseLSN == base, header.uuid == newest.uuid else {
+        findings.append(
+          .corruption(
+            segment: SegmentFile.name(base), offset: 0, first: base, last: next.previousLastLSN,
+            reason: "it belongs to log \(header.uuid) and begins at LSN \(header.baseLSN)"))
+        return
+      }
       segments[place].header = header
       next = header
     }

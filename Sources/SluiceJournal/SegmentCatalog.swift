@@ -109,7 +109,8 @@ final class SegmentCatalog: Sendable {
   func bytes(from lsn: UInt64) -> Int {
     state.withLock { segments in
       var total = 0
-      for (place, info) in segments.enumerated().reversed() {
+      for place in segments.indices.reversed() {
+        let info = segments[place]
         if info.baseLSN >= lsn {
           total += info.bytes
           continue
@@ -119,6 +120,24 @@ final class SegmentCatalog: Sendable {
         guard end > lsn, end > info.baseLSN else { break }
         total += Int(Double(info.bytes) * Double(end - lsn) / Double(end - info.baseLSN))
         break
+      }
+      return total
+    }
+  }
+
+  /// How many of the LSNs `first ... last` belong to records: not those that recovery passed over between two segments.
+  func records(from first: UInt64, through last: UInt64) -> UInt64 {
+    state.withLock { segments in
+      var total: UInt64 = 0
+      var end = last
+      for place in segments.indices.reversed() {
+        let info = segments[place]
+        // The last segment's own end may be behind `last` for a moment: what is written is not yet committed.
+        let own = place + 1 < segments.count ? min(end, info.lastLSN ?? end) : end
+        let start = max(first, info.baseLSN)
+        if own >= start { total += own - start + 1 }
+        if info.baseLSN <= first { break }
+        end = info.baseLSN - 1
       }
       return total
     }

@@ -18,13 +18,20 @@ package enum SegmentFile {
     guard name.utf8.count == 25, name.hasSuffix(".slog") else { return nil }
     let digits = name.dropLast(5)
     guard digits.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }) else { return nil }
-    return UInt64(digits)
+    guard let lsn = UInt64(digits), lsn > 0, lsn < Limits.maxLSN else { return nil }
+    return lsn
   }
 
   /// Lays out `bytes` for a segment to come. Off the commit path where possible.
   static func layOut(in directory: String, bytes: Int, on storage: any LogStorage) throws(IOFault) -> LogFile {
     let file = try LogFile(directory + "/" + nextName, .createEmpty, on: storage)
-    try file.allocate(bytes: bytes)
+    do throws(IOFault) {
+      try file.allocate(bytes: bytes)
+    } catch {
+      // What it got before there was no more would be missing elsewhere, and is of no use here.
+      try? file.truncate(to: 0)
+      throw error
+    }
     return file
   }
 

@@ -40,7 +40,7 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
       ActiveSegment(
         InstalledSegment(file: recovered.file, header: start.header), limit: options.effectiveSegmentBytes),
       lastTime: start.lastTime)
-    let keeper = LogKeeper(core)
+    let keeper = LogKeeper(core, cursorsLost: recovered.cursorsLost)
     self.keeper = keeper
     commitThread = OSThread(name: "commit \(options.name)") { committer.run() }
     keeperThread = OSThread(name: "keep \(options.name)") { keeper.run() }

@@ -178,9 +178,11 @@ struct RingState: @unchecked Sendable {
       slabs[index].generation += 1
       return index
     }
-    // A subscriber's pin must not stop producers: it is given another slab's worth of memory instead.
+    // A subscriber's pins must not stop producers: other memory takes the place of what it has in its hands, a batch,
+    // and of what it may keep by leases, which are charged at a slab's full size.
+    let most = readers * (1 + Limits.pluginLeaseBytes / slabBytes)
     let pinned = closed.count { slabs[$0].isPinned && slabs[$0].extentsEnd <= written }
-    guard pinned > 0, slabs.count < slabCount + min(readers, pinned) else { return nil }
+    guard pinned > 0, slabs.count < slabCount + min(most, pinned) else { return nil }
     return addSlab()
   }
 

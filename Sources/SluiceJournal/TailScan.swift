@@ -83,7 +83,7 @@ struct TailScan {
     records += header.count
     nextLSN = header.nextLSN
     end += header.paddedBytes
-    usedEnd = end
+    usedEnd = max(usedEnd, end)
     link = header.checksum
     lastTime = max(lastTime, header.wallTime)
     sealed = header.flags.contains(.seal)

@@ -116,6 +116,7 @@ actor Daemon {
     options.retainBytes = settings.retainBytes
     options.retainAgeNanoseconds = settings.retainAgeNanoseconds
     options.maxRecordBytes = settings.maxRecordBytes
+    options.diskReserveBytes = diskReserve()
     let observer = LogReporter(stream: settings.name, logger: logger)
     let chosen = options
     do {
@@ -134,6 +135,14 @@ actor Daemon {
     } catch {
       throw DaemonError(message: "stream \(settings.name): \(error)", status: ExitStatus.ioError)
     }
+  }
+
+  /// The free space that is left alone: a small part of the disk, so that a small disk can be used at all.
+  private func diskReserve() -> Int {
+    var info = statvfs()
+    guard statvfs(topology.daemon.data, &info) == 0 else { return Limits.diskReserveBytes }
+    let disk = Int(info.f_blocks) * Int(info.f_frsize)
+    return min(Limits.diskReserveBytes, disk / Limits.diskReserveDivisor)
   }
 
   private func start(_ settings: SubscriberSettings) async throws(DaemonError) {

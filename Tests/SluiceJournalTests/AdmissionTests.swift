@@ -31,6 +31,30 @@ struct AdmissionTests {
     log.close()
   }
 
+  @Test("a subscriber that keeps leases up to its budget does not stop producers")
+  func leases() throws {
+    let log = try MemoryLog.open(MemoryStorage()) { $0.retainBytes = 1 << 30 }
+    let lane = TestLane(log)
+    let reader = try log.openReader(subscriber: "hoarder", start: .oldest)
+    let batch = RecordBatch(capacity: 1)
+    var kept: [any RecordPin] = []
+    let slabs = Limits.pluginLeaseBytes / log.core.options.slabBytes
+    for _ in 0..<((slabs + 4) * log.core.options.slabBytes / 50_000) {
+      #expect(lane.append(filler) == .accepted)
+      lane.commit()
+      #expect(try reader.read(into: batch, maxRecords: 1, maxBytes: 1) == .records)
+      if let pin = batch.pin, kept.count < slabs, kept.last !== pin {
+        pin.retain()
+        kept.append(pin)
+      }
+      reader.settle(below: batch.lastLSN + 1)
+      batch.release()
+    }
+    #expect(kept.count == slabs && log.core.counters.rejected(.ring) == 0)
+    for pin in kept { pin.unpin() }
+    log.close()
+  }
+
   @Test("refuses a record that is larger than max_record, and takes the largest")
   func tooLarge() throws {
     let log = try MemoryLog.open(MemoryStorage())

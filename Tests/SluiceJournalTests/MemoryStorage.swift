@@ -11,9 +11,11 @@ final class MemoryStorage: LogStorage {
     var handles: [Int32: String] = [:]
     var locked: Set<String> = []
     var nextHandle: Int32 = 1
-    var failures: [IOFault.Operation: (after: Int, code: Int32)] = [:]
+    var failures: [IOFault.Operation: (after: Int, code: Int32, path: String?)] = [:]
     var syncs = 0
     var freeBytes = Int.max
+    /// Files are laid out no further than this, all together.
+    var capacity = Int.max
     var holdsSegmentSyncs = false
   }
   private let state = Mutex(State())
@@ -28,12 +30,19 @@ final class MemoryStorage: LogStorage {
   var paths: [String] { state.withLock { $0.files.keys.sorted() } }
   var syncs: Int { state.withLock { $0.syncs } }
 
-  /// From the `after`-th call on, the operation fails with `code`; nil ends that.
-  func fail(_ operation: IOFault.Operation, code: Int32?, after: Int = 0) {
-    state.withLock { $0.failures[operation] = code.map { (after, $0) } }
+  /// From the `after`-th call on, the operation fails with `code`; nil ends that. `part`: only on paths with it.
+  func fail(_ operation: IOFault.Operation, code: Int32?, after: Int = 0, onPathsWith part: String? = nil) {
+    state.withLock { $0.failures[operation] = code.map { (after, $0, part) } }
   }
 
+  /// Bytes of all files.
+  var usedBytes: Int { state.withLock { $0.files.values.reduce(0) { $0 + $1.count } } }
+
+  /// As if no space had been laid out ahead.
+  func removeTemporary() { state.withLock { state in state.files = state.files.filter { !$0.key.hasSuffix(".tmp") } } }
+
   func setFreeBytes(_ bytes: Int) { state.withLock { $0.freeBytes = bytes } }
+  func setCapacity(_ bytes: Int) { state.withLock { $0.capacity = bytes } }
 
   /// Makes syncs of segments wait until this is called with false.
   func holdSegmentSyncs(_ hold: Bool) {
@@ -55,6 +64,11 @@ final class MemoryStorage: LogStorage {
 
   private func check(_ state: inout State, _ operation: IOFault.Operation, _ path: String) throws(IOFault) {
     guard let failure = state.failures[operation] else { return }
+    if let part = failure.path {
+      var whole = [UInt8](path.utf8)[...]
+      while !whole.isEmpty, !whole.starts(with: part.utf8) { whole.removeFirst() }
+      if whole.isEmpty { return }
+    }
     if failure.after > 0 {
       state.failures[operation]?.after -= 1
       return
@@ -102,8 +116,8 @@ final class MemoryStorage: LogStorage {
     _ handle: Int32, _ pieces: UnsafeMutableBufferPointer<WritePiece>, at offset: Int
   ) throws(IOFault) {
     nonisolated(unsafe) let pieces = pieces
-    try with(.write, "") { state throws(IOFault) in
-      let path = state.handles[handle] ?? ""
+    let path = state.withLock { $0.handles[handle] ?? "" }
+    try with(.write, path) { state throws(IOFault) in
       var at = offset
       let end = offset + pieces.reduce(0) { $0 + $1.count }
       let size = state.files[path]?.count ?? 0
@@ -128,10 +142,14 @@ final class MemoryStorage: LogStorage {
   func dropCache(_ handle: Int32) {}
 
   func allocate(_ handle: Int32, bytes: Int) throws(IOFault) {
-    try with(.allocate, "") { state throws(IOFault) in
+    try state.withLock { state throws(IOFault) in
       let path = state.handles[handle] ?? ""
       let size = state.files[path]?.count ?? 0
-      if size < bytes { state.files[path, default: []] += [UInt8](repeating: 0, count: bytes - size) }
+      // When there is not enough, what there is has been taken by then, as on ext4.
+      let got = min(bytes, size + max(0, state.capacity - state.files.values.reduce(0) { $0 + $1.count }))
+      if size < got { state.files[path, default: []] += [UInt8](repeating: 0, count: got - size) }
+      try check(&state, .allocate, path)
+      if got < bytes { throw IOFault(.allocate, path, ENOSPC) }
     }
   }
 

@@ -65,6 +65,19 @@ struct RecoveryFileTests {
     log.close()
   }
 
+  @Test("a segment of another log that stands in the place of one is told, and none of its records is handed out")
+  func foreignSegment() throws {
+    let storage = try longLog()
+    let other = try longLog()
+    storage.put(first, try #require(other.get(first)))
+    let log = try MemoryLog.open(storage)
+    #expect(log.recovery.findings.contains { if case .corruption = $0 { true } else { false } })
+    let second = try #require(SegmentFile.baseLSN(ofName: String(MemoryLog.segments(storage)[1].dropFirst(2))))
+    let found = try MemoryLog.contents(log)
+    #expect(found.gaps == [1...(second - 1)] && found.seen.first?.lsn == second)
+    log.close()
+  }
+
   @Test("cursor slots of another log are refused")
   func foreignSlots() throws {
     let storage = try MemoryLog.crashed(groups: 1)
