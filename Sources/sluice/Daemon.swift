@@ -164,9 +164,9 @@ actor Daemon {
     var options = HTTPSourceOptions(
       name: settings.name, host: settings.listen.host, port: settings.listen.port, defaultTopic: settings.topic,
       maxBodyBytes: settings.maxBodyBytes)
-    options.headerSeconds = Int(settings.headerTimeoutNanoseconds / 1_000_000_000)
+    options.headerSeconds = HTTPSourceOptions.seconds(settings.headerTimeoutNanoseconds)
     options.maxConnections = settings.maxConnections
-    options.idleSeconds = Int(settings.idleTimeoutNanoseconds / 1_000_000_000)
+    options.idleSeconds = HTTPSourceOptions.seconds(settings.idleTimeoutNanoseconds)
     try await listen(options, stream: stream)
   }
 
