@@ -152,6 +152,8 @@ actor Daemon {
       try await Blocking.run("create") { () throws(HostError) in try instance.start() }
       subscribers.append(instance)
       view.setSubscribers(subscribers)
+    } catch let error as HostError {
+      throw DaemonError(message: "\(error)", status: ExitStatus.unavailable)
     } catch {
       throw DaemonError(message: "subscriber \(settings.name): \(error)", status: ExitStatus.unavailable)
     }
