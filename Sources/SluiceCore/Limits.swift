@@ -135,6 +135,8 @@ package enum Limits {
   package static let maxBatchWaitNanoseconds: Int64 = 60_000_000_000
   /// How long a plugin that settles later may take over a batch, unless it or the topology says otherwise.
   package static let defaultAckDeadlineNanoseconds: Int64 = 60_000_000_000
+  /// A subscriber is not ready from this many failed deliveries in a row: one or two may be the world's hiccup.
+  package static let failedDeliveriesUntilNotReady = 3
   /// The same refusal is logged once in this time, with how often it came.
   package static let refusalLogIntervalNanoseconds: Int64 = 10_000_000_000
   /// Kinds of refusals that are told apart for that.

@@ -161,6 +161,8 @@ actor Daemon {
       try await Blocking.run("create") { () throws(HostError) in try instance.start() }
       subscribers.append(instance)
       view.setSubscribers(subscribers)
+    } catch let error as HostError {
+      throw DaemonError(message: "\(error)", status: ExitStatus.unavailable)
     } catch {
       throw DaemonError(message: "subscriber \(settings.name): \(error)", status: ExitStatus.unavailable)
     }
@@ -173,9 +175,9 @@ actor Daemon {
     var options = HTTPSourceOptions(
       name: settings.name, host: settings.listen.host, port: settings.listen.port, defaultTopic: settings.topic,
       maxBodyBytes: settings.maxBodyBytes)
-    options.headerSeconds = Int(settings.headerTimeoutNanoseconds / 1_000_000_000)
+    options.headerSeconds = HTTPSourceOptions.seconds(settings.headerTimeoutNanoseconds)
     options.maxConnections = settings.maxConnections
-    options.idleSeconds = Int(settings.idleTimeoutNanoseconds / 1_000_000_000)
+    options.idleSeconds = HTTPSourceOptions.seconds(settings.idleTimeoutNanoseconds)
     try await listen(options, stream: stream)
   }
 

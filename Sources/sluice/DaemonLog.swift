@@ -14,6 +14,7 @@ struct DaemonLogHandler: LogHandler {
   var logLevel: Logger.Level
   private let format: Format
   private let output: LogOutput
+  private static let ownFields: Set<String> = ["time", "level", "message"]
 
   init(level: Logger.Level, format: Format, output: LogOutput) {
     logLevel = level
@@ -27,7 +28,9 @@ struct DaemonLogHandler: LogHandler {
   }
 
   func log(event: Logging.LogEvent) {
-    let fields = metadata.merging(event.metadata ?? [:]) { $1 }.sorted { $0.key < $1.key }
+    // A plugin names its fields as it likes; those that every line has are not its to give.
+    let fields = metadata.merging(event.metadata ?? [:]) { $1 }
+      .map { (Self.ownFields.contains($0.key) ? "\($0.key)_" : $0.key, $0.value) }.sorted { $0.0 < $1.0 }
     let time = Timestamp.text(Clock.wall())
     var line: String
     switch format {
@@ -35,7 +38,7 @@ struct DaemonLogHandler: LogHandler {
       line = "\(time) \(event.level.rawValue)"
       line += String(repeating: " ", count: max(0, 8 - event.level.rawValue.utf8.count))
       for (key, value) in fields { line += " \(key)=\(Self.quoted("\(value)"))" }
-      line += " " + event.message.description
+      line += " " + Self.onOneLine(event.message.description)
     case .json:
       line = "{\"time\":\"\(time)\",\"level\":\"\(event.level.rawValue)\",\"message\":"
       line += JSONValue.string(event.message.description).canonicalText
@@ -45,6 +48,11 @@ struct DaemonLogHandler: LogHandler {
       line += "}"
     }
     output.write(line + "\n")
+  }
+
+  /// A message is words of our own or of a plugin's: its line breaks must not look like lines of the log.
+  private static func onOneLine(_ text: String) -> String {
+    text.utf8.contains { $0 < 0x20 } ? JSONValue.string(text).canonicalText : text
   }
 
   private static func quoted(_ text: String) -> String {

@@ -25,6 +25,7 @@ struct Run: ParsableCommand {
   var config: String?
 
   func run() throws {
+    let signals = Signals.stream()
     var loaded: LoadedTopology
     do throws(LoadedTopology.Failure) {
       loaded = try LoadedTopology.load(path: config, environment: Environment.current)
@@ -43,13 +44,15 @@ struct Run: ParsableCommand {
     try enterDirectory(of: &loaded.topology)
     ResourceLimits.raise(logger)
     let ready = loaded
-    let status = Blocking.wait { await Self.serve(ready, logger: logger) }
+    let status = Blocking.wait { await Self.serve(ready, signals: signals, logger: logger) }
     if status != .success { throw status }
   }
 
   /// The daemon's life: start, signals, stop.
-  private static func serve(_ loaded: LoadedTopology, logger: Logger) async -> ExitCode {
-    let signals = Signals.stream()
+  private static func serve(
+    _ loaded: LoadedTopology, signals: AsyncStream<Int32>, logger: Logger
+  ) async -> ExitCode {
+    Signals.serve()
     let daemon = Daemon(loaded, logger: logger)
     do throws(DaemonError) {
       try await daemon.start()

@@ -1,5 +1,6 @@
 import Glibc
 import SluiceCore
+import Synchronization
 
 /// Signals are taken by one thread with `sigwait`; every other thread has them blocked, which is why `block` must be
 /// the first act of the process: a SIGHUP that comes before it would end the daemon.
@@ -11,6 +12,12 @@ enum Signals {
     return set
   }
 
+  /// Whether there is a daemon to stop in order.
+  private static let isServing = Atomic<Bool>(false)
+
+  /// From now on a request to stop is left to the reader of `stream`.
+  static func serve() { isServing.store(true, ordering: .releasing) }
+
   /// Blocks the handled signals for this thread and all it will start, and ignores SIGPIPE: writes report EPIPE.
   static func block() {
     var set = handled
@@ -18,8 +25,9 @@ enum Signals {
     signal(SIGPIPE, SIG_IGN)
   }
 
-  /// The handled signals as they come, from a thread of its own. A second request to stop ends the process at once,
-  /// with the status that a shell gives to a process that the signal killed.
+  /// The handled signals as they come, from a thread of its own. Before `serve` a request to stop ends the process: what
+  /// loads then, a file or a plugin, may never return, and nothing runs yet. A second request ends it at once, with the
+  /// status that a shell gives to a process that the signal killed.
   static func stream() -> AsyncStream<Int32> {
     let (stream, continuation) = AsyncStream.makeStream(of: Int32.self)
     _ = OSThread(name: "signals") {
@@ -31,6 +39,7 @@ enum Signals {
         var number: Int32 = 0
         guard sigwait(&set, &number) == 0 else { continue }
         if number != SIGHUP {
+          if !isServing.load(ordering: .acquiring) { _exit(EXIT_SUCCESS) }
           if isStopping { _exit(128 + number) }
           isStopping = true
         }

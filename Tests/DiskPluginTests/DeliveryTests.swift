@@ -1,4 +1,5 @@
 import CSluice
+import DiskSubscriber
 import Foundation
 import PluginTestSupport
 import Testing
@@ -156,7 +157,29 @@ import Testing
     #expect(unlink(disk.path + "/current.ndjson") == 0)
     #expect(disk.deliver(["{\"n\":2}"], firstLSN: 2) == SLU_OK)
     #expect(disk.text() == "{\"n\":2}\n")
-    #expect(disk.host.messages(SLU_LOG_WARNING) == ["the active file had been removed; went on with a new one"])
+    #expect(
+      disk.host.messages(SLU_LOG_WARNING) == ["the active file had been moved or removed; went on with a new one"])
+    disk.end()
+  }
+
+  @Test func anActiveFileThatSomeoneMovedIsLeftAlone() {
+    let disk = Disk()
+    #expect(disk.start() == SLU_OK && disk.deliver(["{\"n\":1}"]) == SLU_OK)
+    #expect(rename(disk.path + "/current.ndjson", disk.path + "/moved") == 0)
+    #expect(disk.deliver(["{\"n\":2}"], firstLSN: 2) == SLU_OK)
+    #expect(disk.text("moved") == "{\"n\":1}\n" && disk.text() == "{\"n\":2}\n")
+    disk.end()
+  }
+
+  @Test func aDirectoryThatSomeoneRemovedIsMadeAndLockedAgain() throws {
+    let disk = Disk()
+    #expect(disk.start() == SLU_OK && disk.deliver(["{\"n\":1}"]) == SLU_OK)
+    try FileManager.default.removeItem(atPath: disk.path)
+    #expect(disk.deliver(["{\"n\":2}"], firstLSN: 2) == SLU_OK)
+    #expect(disk.text() == "{\"n\":2}\n")
+    #expect(throws: (any Error).self) {
+      try ActiveFile(directory: disk.path, prefix: "records", ending: "ndjson")
+    }
     disk.end()
   }
 

@@ -73,6 +73,35 @@ import Testing
       uniqueKeysWithValues: names.map { ($0, FileManager.default.contents(atPath: directory + "/" + $0) ?? Data()) })
   }
 
+  @Test("SIGTERM ends a daemon that still waits for its topology file")
+  func stopsWhileItLoads() {
+    let folder = TemporaryFolder()
+    let pipe = folder.path + "/pipe.yaml"
+    #expect(mkfifo(pipe, 0o600) == 0)
+    let daemon = ChildProcess(Products.sluice, ["run", "-c", pipe])
+    // It can be opened for writing without waiting once the daemon has it open for reading.
+    var writer: Int32 = -1
+    #expect(
+      eventually {
+        writer = open(pipe, O_WRONLY | O_NONBLOCK | O_CLOEXEC)
+        return writer >= 0
+      })
+    daemon.send(SIGTERM)
+    #expect(daemon.exitStatus(within: 20) == 0)
+    close(writer)
+  }
+
+  @Test("a line break in a message does not make a line of the log")
+  func oneEventIsOneLine() {
+    let folder = TemporaryFolder()
+    _ = folder.write("a\nforged", "")
+    let topology = folder.write("a.yaml", "sluice: 1\ndaemon: { data: \"./a\\nforged/x\" }\nstreams: { s: {} }\n")
+    let result = ChildProcess.run(Products.sluice, ["run", "-c", topology])
+    #expect(result.status == 73)
+    #expect(result.text.contains("cannot make the data directory"))
+    #expect(!result.text.split(separator: "\n").contains { $0.hasPrefix("forged") }, "\(result.text)")
+  }
+
   @Test("help of every verb teaches by example and exits 0")
   func helpTeaches() {
     for verb in [[], ["run"], ["check"], ["stream"], ["stream", "inspect"], ["plugin"], ["plugin", "list"]] {

@@ -59,6 +59,17 @@ import Testing
     #expect(rig.log.count("delivery failed") == 2)
   }
 
+  @Test func aSubscriberWhoseDeliveriesFailOneAfterTheOtherIsNotReady() throws {
+    let rig = try SubscriberRig("failing", n: 1_000_000)
+    rig.reader.append(["a"])
+    try rig.subscriber.start()
+    #expect(rig.log.wait(for: "delivery failed", count: 3), "it is logged for the first, second and fourth")
+    let status = rig.subscriber.status
+    #expect(status.state == .running && !status.isReady)
+    #expect(status.whyNotReady?.contains("deliveries in a row failed: deliver answered SLU_E_RETRYABLE") == true)
+    #expect(rig.stop() == .stopped)
+  }
+
   @Test func attemptsThatAreUsedUpEndInTheDeadLetters() throws {
     let rig = try SubscriberRig("failing", n: 2) { $0.retry.attempts = 2 }
     rig.reader.append(numbered: 0..<3)

@@ -120,9 +120,11 @@ final class FakeLane: IngestLane {
 /// What the daemon would show.
 struct FakeEndpoints: ControlEndpoints {
   var isReady = true
+  /// How long the only metric's description is.
+  var helpBytes = 9
   func health() -> (ok: Bool, json: String) { (true, #"{"status":"ok"}"#) }
   func ready() -> (ok: Bool, json: String) { (isReady, isReady ? #"{"ready":true}"# : #"{"ready":false}"#) }
   func metricFamilies() -> [MetricFamily] {
-    [MetricFamily("sluice_up", .gauge, help: "Always 1.", samples: [.init([], 1)])]
+    [MetricFamily("sluice_up", .gauge, help: String(repeating: "1", count: helpBytes), samples: [.init([], 1)])]
   }
 }

@@ -66,6 +66,30 @@ struct HTTPLifeTests {
     #expect(!connection.isOpen)
   }
 
+  @Test func aPeerThatShutsItsSideGetsWhatItIsSlowToTakeToo() throws {
+    let harness = HTTPHarness()
+    let connection = try harness.connect()
+    connection.channel.isWritable = false
+    try connection.receive("GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
+    connection.channel.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
+    #expect(try connection.sent() == "" && connection.isOpen, "no more is served than the peer takes")
+    connection.channel.isWritable = true
+    connection.channel.pipeline.fireChannelWritabilityChanged()
+    harness.eventLoop.run()
+    #expect(try connection.responses().map(\.status) == [200, 200])
+    #expect(!connection.isOpen)
+  }
+
+  @Test func timeLimitsAreNeverShorterThanAskedFor() {
+    let cases: [(Int64, Int)] = [(100_000_000, 1), (1_000_000_000, 1), (1_000_000_001, 2), (75_000_000_000, 75)]
+    for (nanoseconds, seconds) in cases { #expect(HTTPSourceOptions.seconds(nanoseconds) == seconds) }
+  }
+
+  @Test func aSourceTakesEveryBodyLimitThatATopologyMayName() {
+    let options = HTTPSourceOptions(name: "api", host: "::1", port: 0, maxBodyBytes: Limits.maxMaxBodyBytes)
+    #expect(options.maxBodyBytes == Limits.maxMaxBodyBytes)
+  }
+
   @Test func aHeadThatDoesNotEndInTimeIsAnswered408() throws {
     let harness = HTTPHarness { $0.headerSeconds = 10 }
     let connection = try harness.connect()

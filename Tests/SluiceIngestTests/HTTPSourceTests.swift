@@ -54,6 +54,17 @@ final class BlockingClient {
     }
   }
 
+  /// How many bytes come before the peer closes.
+  func readToEnd() -> Int {
+    var buffer = [UInt8](repeating: 0, count: 65_536)
+    var total = 0
+    while true {
+      let received = recv(descriptor, &buffer, buffer.count, 0)
+      if received <= 0 { return total }
+      total += received
+    }
+  }
+
   /// Whether the peer has closed, with nothing more to read.
   func isAtEnd() -> Bool {
     var byte: UInt8 = 0
@@ -66,7 +77,8 @@ struct HTTPSourceTests {
   static let body = #"{"message":"hello"}"#
 
   func withSource(
-    _ stream: FakeStream?, adjust: (inout HTTPSourceOptions) -> Void = { _ in },
+    _ stream: FakeStream?, _ endpoints: FakeEndpoints = FakeEndpoints(),
+    adjust: (inout HTTPSourceOptions) -> Void = { _ in },
     _ body: (HTTPSource, Int) async throws -> Void
   ) async throws {
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
@@ -74,7 +86,7 @@ struct HTTPSourceTests {
     var options = HTTPSourceOptions(name: "api", host: "127.0.0.1", port: 0, defaultTopic: "web")
     adjust(&options)
     let source = HTTPSource(
-      options, stream: stream, group: group, endpoints: FakeEndpoints(), logger: Logger(label: "test"))
+      options, stream: stream, group: group, endpoints: endpoints, logger: Logger(label: "test"))
     do {
       let address = try await source.start()
       try await body(source, try #require(address.port))
@@ -86,6 +98,15 @@ struct HTTPSourceTests {
     await source.drain(within: .seconds(10))
     try await group.shutdownGracefully()
     if let stream { #expect(stream.lanes == 0) }
+  }
+
+  @Test func aClientThatShutsItsSideGetsMoreThanItsSocketHolds() async throws {
+    try await withSource(nil, FakeEndpoints(helpBytes: 1 << 20)) { _, port in
+      let client = try BlockingClient(port: port)
+      try client.send(String(repeating: "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", count: 16))
+      client.finishSending()
+      #expect(client.readToEnd() > 16 << 20)
+    }
   }
 
   @Test func recordsOfManyConnectionsAreAnsweredAndStored() async throws {

@@ -16,7 +16,7 @@ package final class ActiveFile {
   private let prefix: String
   private let ending: String
   private let calls: any FileCalls
-  private let lock: DirectoryLock
+  private var lock: DirectoryLock
   private var fd: Int32 = -1
   private var batchStart = 0
   /// The file has bytes after this that a failed batch left and that could not be cut off.
@@ -56,12 +56,12 @@ package final class ActiveFile {
   // MARK: A batch
 
   /// Prepares for a batch whose lowest LSN is `lowest`.
-  /// - Returns: the file's path, if someone had removed it and this is a new one.
+  /// - Returns: the file's path, if someone had moved or removed it and this is a new one.
   package func begin(lowest: UInt64) throws(SubscriberError) -> String? {
     var removed = false
     if fd < 0 {
       try open()
-    } else if try status().st_nlink == 0 {
+    } else if try !isInPlace() {
       _ = Glibc.close(fd)
       fd = -1
       cutPending = nil
@@ -161,7 +161,19 @@ package final class ActiveFile {
 
   // MARK: Opening
 
+  /// Whether the file that is open is the one that has the name: what goes to another may never be looked at again.
+  private func isInPlace() throws(SubscriberError) -> Bool {
+    let ours = try status()
+    var named = stat()
+    return lstat(path, &named) == 0 && named.st_ino == ours.st_ino && named.st_dev == ours.st_dev
+  }
+
   private func open() throws(SubscriberError) {
+    // The directory may have been removed, and the lock with it.
+    if !lock.isInPlace {
+      try makeDirectories(directory)
+      lock = try DirectoryLock(directory)
+    }
     let new = Glibc.open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0o644)
     guard new >= 0 else { throw diskError("open", path, errno) }
     fd = new

@@ -26,6 +26,13 @@ final class DirectoryLock {
 
   deinit { close() }
 
+  /// Whether the name still leads to the file that is locked: otherwise anyone else gets the lock, too.
+  var isInPlace: Bool {
+    var (ours, named) = (stat(), stat())
+    return fstat(fd, &ours) == 0 && lstat(path, &named) == 0 && ours.st_ino == named.st_ino
+      && ours.st_dev == named.st_dev
+  }
+
   /// The LSN that was noted last, if any.
   var notedLSN: UInt64? {
     var buffer = [UInt8](repeating: 0, count: 32)

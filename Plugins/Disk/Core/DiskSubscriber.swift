@@ -16,8 +16,8 @@
 // Failure  a write or a sync that fails: the file is cut back to where the batch began and the batch is retried.
 //
 // Not promised: that a sealed file's LSNs have no holes (records that do not match are not written), or mean anything
-// where an instance is given several streams; that other programs may write to the active file. They may remove or
-// truncate it: the next batch goes to a new one, or to its new end.
+// where an instance is given several streams; that other programs may write to the active file. They may move,
+// remove or truncate it, or the directory: the next batch goes to a new one, or to its new end.
 
 import SluicePluginKit
 
@@ -99,7 +99,7 @@ package final class DiskSubscriber: Subscriber {
     let lowest = batch.withMessage(at: 0) { $0.lsn }
     let highest = batch.withMessage(at: batch.count - 1) { $0.lsn }
     if let fresh = try file.begin(lowest: lowest) {
-      host.log(.warning, "the active file had been removed; went on with a new one", ["file": fresh])
+      host.log(.warning, "the active file had been moved or removed; went on with a new one", ["file": fresh])
     }
     do {
       try stage.write(batch, to: file)

@@ -141,7 +141,8 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
     return SubscriberStatus(
       name: name, plugin: plugin.kind, version: plugin.version, state: life.state, health: health,
       healthReason: reason, lastError: life.lastError, generation: generation, restarts: life.restarts,
-      failedStarts: life.failedStarts, counts: counts, gaps: life.gaps, lostRecords: life.lostRecords,
+      failedStarts: life.failedStarts, failedDeliveries: life.failedDeliveries, counts: counts, gaps: life.gaps,
+      lostRecords: life.lostRecords,
       openRecords: open, lastDelivery: last == 0 ? 0 : Clock.wall() - (Clock.monotonic() - last),
       streams: streams.indices.map { index in
         SubscriberStatus.Stream(

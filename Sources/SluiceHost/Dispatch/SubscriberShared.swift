@@ -8,6 +8,8 @@ final class SubscriberShared: Sendable {
     var lastError = ""
     var restarts: UInt64 = 0
     var failedStarts: UInt64 = 0
+    /// Deliveries that failed since the last that did not.
+    var failedDeliveries: UInt64 = 0
     var gaps: UInt64 = 0
     var lostRecords: UInt64 = 0
     /// What became of the first `create`: nil while it has not returned.

@@ -34,6 +34,8 @@ package struct SubscriberStatus: Sendable {
   package var restarts: UInt64
   /// Starts that failed since it last ran.
   package var failedStarts: UInt64
+  /// Deliveries that failed since the last that did not.
+  package var failedDeliveries: UInt64
   package var counts: SettleCounts
   package var gaps: UInt64
   package var lostRecords: UInt64
@@ -43,11 +45,14 @@ package struct SubscriberStatus: Sendable {
   package var streams: [Stream]
 
   /// Whether records flow: what `/ready` asks.
-  package var isReady: Bool { state == .running && health != .down }
+  package var isReady: Bool {
+    state == .running && health != .down && failedDeliveries < UInt64(Limits.failedDeliveriesUntilNotReady)
+  }
 
   /// Why not; nil if it is ready.
   package var whyNotReady: String? {
     guard !isReady else { return nil }
+    if state == .running, health != .down { return "\(failedDeliveries) deliveries in a row failed: \(lastError)" }
     if state == .running { return healthReason.isEmpty ? "the plugin says that it is down" : healthReason }
     return lastError.isEmpty ? state.rawValue : "\(state.rawValue): \(lastError)"
   }

@@ -225,6 +225,7 @@ extension SubscriberWorker {
     let due = services.tracker.withLock { $0.finish(token: token, result, now: now) }
     switch result {
     case .ok, .accepted:
+      if failures > 0 { shared.life.withLock { $0.failedDeliveries = 0 } }
       failures = 0
       return .served
     case .busy:
@@ -235,7 +236,10 @@ extension SubscriberWorker {
       return .served
     case .failed:
       let why = "deliver answered " + error.pointee.description(of: rc)
-      note(why)
+      shared.life.withLock { life in
+        life.lastError = why
+        life.failedDeliveries += 1
+      }
       if code == .fatal || code == .config { return .broken(why) }
       failures = min(failures + 1, 64)
       // In a long row of failures one line in 2ⁿ is enough.

@@ -107,7 +107,10 @@ final class SubscriberWorker: @unchecked Sendable {
     var ending = start()
     if ending == nil {
       shared.enter(.running)
-      shared.life.withLock { $0.failedStarts = 0 }
+      shared.life.withLock { life in
+        life.failedStarts = 0
+        life.failedDeliveries = 0
+      }
       let end = deliverUntilAsked()
       if case .asked = end { drain() }
       ending = end

@@ -147,7 +147,9 @@ package final class PluginLibrary: PluginSchemaProvider {
     let name = file.path
     let temporary = stateDirectory == nil ? try PluginLibrary.makeTemporaryDirectory() : nil
     defer { if let temporary { Paths.remove(temporary) } }
-    let copy = try PrivateCopy(modules: temporary ?? "\(stateDirectory ?? "")/modules").make(of: file)
+    let copies = PrivateCopy(
+      modules: temporary ?? "\(stateDirectory ?? "")/modules", setting: temporary == nil ? "daemon.data" : "TMPDIR")
+    let copy = try copies.make(of: file)
     try scanner.scan(copy, calling: name)
     let image = try ModuleImage(loading: copy, calling: name)
     let module = try ModuleReader(path: name, hostMinor: image.major.minor).read(image.module)

@@ -19,12 +19,19 @@ struct PrivateCopy {
 
   /// The directory that all copies live in.
   let modules: String
+  /// What the operator sets to have them elsewhere.
+  let setting: String
 
   /// Copies `file` and returns the path to load.
   func make(of file: borrowing TrustedFile) throws(PluginLoadError) -> String {
     let (origin, name) = Paths.split(file.path)
     let content = try PrivateCopy.content(of: file)
     defer { content.deallocate() }
+    if let needed = ModuleLayout.neededBytes(UnsafeRawBufferPointer(content)), needed > UInt64(content.count) {
+      throw PluginLoadError(
+        .notLoadable, "\(file.path) is cut short: it has \(content.count) bytes, its program headers ask for \(needed)",
+        remedy: "copy it again, under another name, and rename it when it is whole")
+    }
     guard Paths.makePrivate(modules) == 0 else { throw failed("make", modules) }
     try refuseNoExec()
     let folder = Paths.split(origin).name.isEmpty ? "root" : Paths.split(origin).name
@@ -51,7 +58,7 @@ struct PrivateCopy {
     guard statvfs(modules, &about) == 0, about.f_flag & PrivateCopy.mountedNoExec != 0 else { return }
     throw PluginLoadError(
       .noExec, "\(modules) is on a file system that is mounted noexec, so no plugin can be loaded from it",
-      remedy: "put daemon.data on one that is not, or remount it with exec")
+      remedy: "set \(setting) to a directory on one that is not, or remount it with exec")
   }
 
   private func write(_ content: UnsafeRawBufferPointer, to target: String) throws(PluginLoadError) {
@@ -87,7 +94,7 @@ struct PrivateCopy {
   private func failed(_ verb: String, _ path: String) -> PluginLoadError {
     PluginLoadError(
       .unreadable, "can't \(verb) \(path): \(String(cString: strerror(errno)))",
-      remedy: "the daemon needs to write below daemon.data")
+      remedy: "the daemon needs to write below \(setting)")
   }
 
   private static func content(of file: borrowing TrustedFile) throws(PluginLoadError) -> UnsafeMutableRawBufferPointer {

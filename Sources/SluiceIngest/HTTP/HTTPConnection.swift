@@ -226,13 +226,19 @@ final class HTTPConnection: ChannelDuplexHandler {
 
   private func finish(_ response: HTTPResponse, closes: Bool) {
     loop.counters.answered(response.status)
-    guard closes, let context else { return write(response.bytes) }
+    guard closes else { return write(response.bytes) }
+    writeLast(response.bytes)
+  }
+
+  /// What comes after these bytes, and after all that were written before, is the end of the connection.
+  private func writeLast(_ bytes: ByteBuffer) {
+    guard let context else { return }
     needsFlush = false
     since = loop.sweeps
     let written = context.eventLoop.makePromise(of: Void.self)
     let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
     written.futureResult.whenComplete { _ in bound.value.finalAnswerIsWritten() }
-    context.writeAndFlush(wrapOutboundOut(response.bytes), promise: written)
+    context.writeAndFlush(wrapOutboundOut(bytes), promise: written)
   }
 
   private func finalAnswerIsWritten() {
@@ -278,14 +284,25 @@ final class HTTPConnection: ChannelDuplexHandler {
 
   /// After the peer's last byte: nothing is left but to answer what it sent.
   private func closeIfDone() {
-    guard peerIsDone, waiting == 0, !needsFlush, life != .closing else { return }
-    context?.close(promise: nil)
+    guard peerIsDone, waiting == 0, !needsFlush else { return }
+    switch life {
+    case .open where isHeld && rest.readableBytes > 0: break
+    case .open: closeBehindAnswers()
+    case .lingering: context?.close(promise: nil)
+    case .closing, .closed: break
+    }
+  }
+
+  /// Closing at once would drop the answers that the peer has not taken yet.
+  private func closeBehindAnswers() {
+    life = .closing
+    writeLast(ByteBuffer())
   }
 
   /// Draining: nothing was asked, so nothing is owed.
   func closeIfIdle() {
     if life == .open, waiting == 0, !needsFlush, !parser.isMidRequest, rest.readableBytes == 0 {
-      context?.close(promise: nil)
+      closeBehindAnswers()
     }
   }
 

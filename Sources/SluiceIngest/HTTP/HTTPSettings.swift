@@ -21,13 +21,16 @@ package struct HTTPSourceOptions: Sendable {
     name: String, host: String, port: Int, defaultTopic: String = "", maxBodyBytes: Int = Limits.defaultMaxRecordBytes
   ) {
     precondition(defaultTopic.utf8.count <= Limits.maxTopicBytes, "the topology checks topics")
-    precondition(maxBodyBytes > 0 && maxBodyBytes <= Limits.maxMaxRecordBytes, "the topology checks max_record")
+    precondition(maxBodyBytes > 0 && maxBodyBytes <= Limits.maxMaxBodyBytes, "the topology checks max_body")
     self.name = name
     self.host = host
     self.port = port
     self.defaultTopic = defaultTopic
     self.maxBodyBytes = maxBodyBytes
   }
+
+  /// A time limit in seconds, as the sweep counts them: never shorter than what was asked for.
+  package static func seconds(_ nanoseconds: Int64) -> Int { Int((nanoseconds - 1) / 1_000_000_000) + 1 }
 }
 
 /// What `/health`, `/ready` and `/metrics` show. Called on an event loop: must not block.
