@@ -66,28 +66,35 @@ let package = Package(
       name: "DiskPlugin", dependencies: ["DiskSubscriber", "SluicePluginKit", "CSluice"], path: "Plugins/Disk/Entry",
       swiftSettings: strict, linkerSettings: pluginLink),
 
-    .testTarget(name: "SluiceCoreTests", dependencies: ["SluiceCore"], swiftSettings: strict),
+    .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
+    .testTarget(name: "SluiceCoreTests", dependencies: ["TestSupport", "SluiceCore"], swiftSettings: strict),
     .testTarget(
-      name: "SluiceTopologyTests", dependencies: ["SluiceTopology"], exclude: ["Fixtures"], swiftSettings: strict),
-    .testTarget(name: "SluiceJournalTests", dependencies: ["SluiceJournal"], swiftSettings: strict),
+      name: "SluiceTopologyTests", dependencies: ["TestSupport", "SluiceTopology"], exclude: ["Fixtures"],
+      swiftSettings: strict),
+    .testTarget(name: "SluiceJournalTests", dependencies: ["TestSupport", "SluiceJournal"], swiftSettings: strict),
     .testTarget(
       name: "SluiceIngestTests",
-      dependencies: ["SluiceIngest", "SluiceCore", log, .product(name: "NIOEmbedded", package: "swift-nio")] + nio,
+      dependencies: [
+        "TestSupport", "SluiceIngest", "SluiceCore", log, .product(name: "NIOEmbedded", package: "swift-nio"),
+      ] + nio,
       swiftSettings: strict),
     .testTarget(
-      name: "SluiceHostTests", dependencies: ["SluiceHost", "SluiceCore", "SluiceTopology", "CSluice", log],
+      name: "SluiceHostTests",
+      dependencies: ["TestSupport", "SluiceHost", "SluiceCore", "SluiceTopology", "CSluice", log],
       swiftSettings: strict),
     .target(
       name: "PluginTestSupport", dependencies: ["CSluice"], path: "Tests/PluginTestSupport", swiftSettings: strict),
-    .testTarget(name: "ABITests", dependencies: ["CSluice", "PluginTestSupport"], swiftSettings: strict),
     .testTarget(
-      name: "SluicePluginKitTests", dependencies: ["SluicePluginKit", "CSluice", "PluginTestSupport"],
+      name: "ABITests", dependencies: ["TestSupport", "CSluice", "PluginTestSupport"], swiftSettings: strict),
+    .testTarget(
+      name: "SluicePluginKitTests", dependencies: ["TestSupport", "SluicePluginKit", "CSluice", "PluginTestSupport"],
       swiftSettings: strict),
     .testTarget(
-      name: "DiskPluginTests", dependencies: ["DiskSubscriber", "SluicePluginKit", "CSluice", "PluginTestSupport"],
+      name: "DiskPluginTests",
+      dependencies: ["TestSupport", "DiskSubscriber", "SluicePluginKit", "CSluice", "PluginTestSupport"],
       swiftSettings: strict),
     .testTarget(name: "TidyTests", swiftSettings: strict),
-    .testTarget(name: "IntegrationTests", dependencies: ["sluice"], swiftSettings: strict),
+    .testTarget(name: "IntegrationTests", dependencies: ["TestSupport", "sluice"], swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )

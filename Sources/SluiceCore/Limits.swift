@@ -123,6 +123,10 @@ package enum Limits {
   package static let defaultMaxConnections = 65_536
   package static let maxMaxConnections = 1 << 20
 
+  /// Bytes of unfinished requests that a source holds for all its connections, and what each may have in any case.
+  package static let maxHeldBytes = 64 << 20
+  package static let uncontestedHeldBytes = 16 << 10
+
   // MARK: Delivery
 
   package static let defaultBatchRecords = 4096

@@ -174,7 +174,8 @@ actor Daemon {
     }
     var options = HTTPSourceOptions(
       name: settings.name, host: settings.listen.host, port: settings.listen.port, defaultTopic: settings.topic,
-      maxBodyBytes: settings.maxBodyBytes)
+      // A larger body could never be stored.
+      maxBodyBytes: min(settings.maxBodyBytes, stream.maxRecordBytes))
     options.headerSeconds = HTTPSourceOptions.seconds(settings.headerTimeoutNanoseconds)
     options.maxConnections = settings.maxConnections
     options.idleSeconds = HTTPSourceOptions.seconds(settings.idleTimeoutNanoseconds)
@@ -192,11 +193,18 @@ actor Daemon {
       _ = try await source.start()
     } catch {
       throw DaemonError(
-        message: "source \(options.name): cannot listen on \(options.host):\(options.port): \(error)",
+        message: "source \(options.name): cannot listen on \(options.host):\(options.port): \(Self.reason(error))",
         status: ExitStatus.unavailable)
     }
     sources.append(source)
     view.setSources(sources)
+  }
+
+  private static func reason(_ error: any Error) -> String {
+    guard let fault = error as? IOError else { return "\(error)" }
+    let text = String(cString: strerror(fault.errnoCode))
+    return fault.errnoCode == EADDRINUSE
+      ? "\(text); stop what listens there, or choose another address" : text
   }
 
   // MARK: Stopping

@@ -1,4 +1,5 @@
 import CSluice
+import TestSupport
 import Testing
 
 /// The names and values that the iterator finds, and what ended it.
@@ -18,7 +19,7 @@ private func iterate(_ raw: UnsafeRawBufferPointer) -> (headers: [[UInt8]], end:
 @Suite struct InlineTests {
   @Test func headersComeBackAsTheyWereWritten() {
     let seed = UInt64.random(in: 0...UInt64.max)
-    var random = SplitMix(state: seed)
+    var random = SeededGenerator(seed: seed)
     for _ in 0..<500 {
       var raw = [UInt8](repeating: 0, count: 4096)
       var length: UInt64 = 0
@@ -44,7 +45,7 @@ private func iterate(_ raw: UnsafeRawBufferPointer) -> (headers: [[UInt8]], end:
 
   @Test func noBytesMakeTheIteratorReadPastTheirEnd() {
     let seed = UInt64.random(in: 0...UInt64.max)
-    var random = SplitMix(state: seed)
+    var random = SeededGenerator(seed: seed)
     for _ in 0..<5000 {
       var raw = random.bytes(upTo: 64)
       // Small length bytes make headers that are almost right.
@@ -77,22 +78,5 @@ private func iterate(_ raw: UnsafeRawBufferPointer) -> (headers: [[UInt8]], end:
     #expect(error.length == 487)
     #expect(slu_fail(&error, SLU_E_CONFIG, String(repeating: "é", count: 244)) == SLU_E_CONFIG)
     #expect(error.length == 488)
-  }
-}
-
-/// Random numbers that a seed reproduces.
-struct SplitMix: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-
-  mutating func bytes(upTo limit: Int) -> [UInt8] {
-    (0..<Int.random(in: 0...limit, using: &self)).map { _ in UInt8.random(in: 0...255, using: &self) }
   }
 }

@@ -2,6 +2,7 @@ import CSluice
 import Glibc
 import PluginTestSupport
 import Synchronization
+import TestSupport
 import Testing
 
 /// A breakable disk that is started, and the calls beneath it.
@@ -39,7 +40,7 @@ private func breakable(_ members: String = "") -> (disk: Disk, calls: BreakableC
 
   @Test func aFullDiskLeavesNothingOfTheBatchAndTheRetryWritesItOnce() {
     let seed = UInt64.random(in: 0...UInt64.max)
-    var random = SplitMix(state: seed)
+    var random = SeededGenerator(seed: seed)
     let (disk, calls) = breakable()
     #expect(disk.deliver(["{\"first\":1}"]) == SLU_OK)
     for _ in 0..<20 {

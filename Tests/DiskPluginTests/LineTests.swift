@@ -2,6 +2,7 @@ import CSluice
 import Foundation
 import PluginTestSupport
 import SluicePluginKit
+import TestSupport
 import Testing
 
 /// The lines that a disk subscriber makes of these records.
@@ -27,7 +28,7 @@ private func lines(_ records: [FakeBatch.Record], firstLSN: UInt64 = 1) -> [Stri
 
   @Test func anyJSONObjectKeepsItsValueInOneLine() throws {
     let seed = UInt64.random(in: 0...UInt64.max)
-    var random = SplitMix(state: seed)
+    var random = SeededGenerator(seed: seed)
     let texts = (0..<400).map { _ in randomObject(&random, depth: 3) }
     let written = lines(texts.map { .init($0) })
     #expect(written.count == texts.count, "seed \(seed)")
@@ -48,7 +49,7 @@ private func lines(_ records: [FakeBatch.Record], firstLSN: UInt64 = 1) -> [Stri
 
   @Test func wrappedPayloadsAndNamesComeBack() throws {
     let seed = UInt64.random(in: 0...UInt64.max)
-    var random = SplitMix(state: seed)
+    var random = SeededGenerator(seed: seed)
     let records = (0..<300).map { _ in
       let count = Int.random(in: 0...40, using: &random)
       var record = FakeBatch.Record(bytes: [0] + (0..<count).map { _ in UInt8.random(in: 0...255, using: &random) })
@@ -90,7 +91,7 @@ private func lines(_ records: [FakeBatch.Record], firstLSN: UInt64 = 1) -> [Stri
 
   @Test func recordsOfEverySizeStandInOrder() {
     let seed = UInt64.random(in: 0...UInt64.max)
-    var random = SplitMix(state: seed)
+    var random = SeededGenerator(seed: seed)
     for _ in 0..<6 {
       let texts = (0..<Int.random(in: 1...1500, using: &random)).map { index in
         let size = [0, 10, 100, 4090, 4096, 9000].randomElement(using: &random) ?? 0
@@ -112,7 +113,7 @@ private func lines(_ records: [FakeBatch.Record], firstLSN: UInt64 = 1) -> [Stri
   }
 
   /// An object with line breaks wherever JSON allows blanks.
-  private func randomObject(_ random: inout SplitMix, depth: Int) -> String {
+  private func randomObject(_ random: inout SeededGenerator, depth: Int) -> String {
     func blank() -> String { ["", " ", "\n", "\r\n", "\t\n "].randomElement(using: &random) ?? "" }
     func value(_ depth: Int) -> String {
       switch Int.random(in: 0..<(depth > 0 ? 6 : 4), using: &random) {

@@ -1,5 +1,6 @@
 import Foundation
 import Synchronization
+import TestSupport
 import Testing
 
 /// One HTTP source, one stream, and the disk subscriber of this build.
@@ -78,17 +79,20 @@ func eventually(within seconds: Double = 30, _ condition: () -> Bool) -> Bool {
     }
   }
 
+  /// Twenty rounds, two hundred with `--full`.
+  static let killRounds = ProcessInfo.processInfo.environment["SLUICE_FULL"] == nil ? 20 : 200
+
   @Test(
-    "Twenty kill -9 under sixteen connections: every 202 is in the file, in order per connection",
-    .timeLimit(.minutes(10)))
-  func everyAcknowledgedRecordSurvivesKill() throws {
+    "Rounds of kill -9 under sixteen connections: every 202 is in the file, in order per connection",
+    .timeLimit(.minutes(60)), arguments: ["fsync", "written"])
+  func everyAcknowledgedRecordSurvivesKill(durability: String) throws {
     let folder = TemporaryFolder()
-    let topology = spine(folder)
+    let topology = spine(folder, durability: durability)
     var generator = SeededGenerator(seed: UInt64.random(in: 0...UInt64.max))
     print("kill -9 seed \(generator.seed)")
     let acknowledged = Mutex<[[Int]]>(Array(repeating: [], count: 16))
     var next = 0
-    for _ in 0..<20 {
+    for _ in 0..<Self.killRounds {
       let daemon = try #require(Daemon(topology: topology))
       let recovery = try #require(daemon.process.output.first { $0.contains("recovered") })
       #expect(try #require(field("recovery_ms", of: recovery).flatMap(Double.init)) < 1000, "\(recovery)")
@@ -191,23 +195,4 @@ func numberOf(_ line: String) -> Int? {
 
 func field(_ name: String, of line: String) -> String? {
   line.split(separator: " ").first { $0.hasPrefix(name + "=") }.map { String($0.dropFirst(name.count + 1)) }
-}
-
-/// SplitMix64: a failure prints the seed, which repeats the run's choices.
-struct SeededGenerator: RandomNumberGenerator {
-  let seed: UInt64
-  private var state: UInt64
-
-  init(seed: UInt64) {
-    self.seed = seed
-    state = seed
-  }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
-  }
 }

@@ -1,4 +1,5 @@
 import SluiceCore
+import TestSupport
 
 /// A record as values, for tests: encoded by the code under test, compared field by field with what a view shows.
 struct RecordSample: Equatable {

@@ -100,6 +100,31 @@ struct HTTPSourceTests {
     if let stream { #expect(stream.lanes == 0) }
   }
 
+  @Test func unfinishedBodiesBeyondTheBudgetAreRefusedAndFinishedOnesAreServed() async throws {
+    let stream = FakeStream(.memory)
+    try await withSource(stream, adjust: { $0.maxHeldBytes = 100_000 }) { source, port in
+      let half =
+        "POST /log HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n" + String(repeating: " ", count: 80_000)
+      let first = try BlockingClient(port: port)
+      try first.send(half)
+      let second = try BlockingClient(port: port)
+      try second.send(half)
+      // Whichever comes second is one too many; a small request is served beside them.
+      let small = try BlockingClient(port: port)
+      try small.send(post(Self.body))
+      #expect(try small.receive(1).map(\.status) == [202])
+      func refused() -> Double {
+        let family = source.metrics().first { $0.name == "sluice_source_rejected_records_total" }
+        return family?.samples.first { $0.labels.contains { $0.1 == "memory" } }?.value ?? 0
+      }
+      while refused() == 0 { await Task.yield() }
+      #expect(refused() == 1)
+      let third = try BlockingClient(port: port)
+      try third.send(post(#"{"message":"\#(String(repeating: "x", count: 15_000))"}"#))
+      #expect(try third.receive(1).map(\.status) == [202])
+    }
+  }
+
   @Test func aClientThatShutsItsSideGetsMoreThanItsSocketHolds() async throws {
     try await withSource(nil, FakeEndpoints(helpBytes: 1 << 20)) { _, port in
       let client = try BlockingClient(port: port)

@@ -62,6 +62,7 @@ struct MetricsExpositionTests {
     let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
     let cases: [(String?, String)] = [
       (nil, "application/json"), ("*/*", "application/json"), ("application/json", "application/json"),
+      ("application/json, text/plain, */*", "application/json"),
       ("text/plain", "text/plain; version=0.0.4; charset=utf-8"),
       ("TEXT/PLAIN;q=0.5", "text/plain; version=0.0.4; charset=utf-8"),
       (prometheus, "application/openmetrics-text; version=1.0.0; charset=utf-8"),

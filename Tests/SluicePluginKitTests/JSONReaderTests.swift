@@ -1,4 +1,5 @@
 import SluicePluginKit
+import TestSupport
 import Testing
 
 @Suite struct JSONReaderTests {
@@ -40,7 +41,7 @@ import Testing
 
   @Test func noBytesMakeTheReaderTrap() {
     let seed = UInt64.random(in: 0...UInt64.max)
-    var random = SplitMix(state: seed)
+    var random = SeededGenerator(seed: seed)
     let alphabet = Array("{}[]\",:\\u0019eE+-.tfn \u{7f}\u{1}".utf8) + [0xC3, 0xA9, 0xED, 0xFF]
     var accepted = 0
     for _ in 0..<20_000 {
@@ -55,18 +56,5 @@ import Testing
       }
     }
     #expect(accepted > 0, "seed \(seed)")
-  }
-}
-
-/// Random numbers that a seed reproduces.
-struct SplitMix: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
   }
 }

@@ -30,6 +30,8 @@ final class HTTPConnection: ChannelDuplexHandler {
   @exclusivity(unchecked) private var context: ChannelHandlerContext?
   @exclusivity(unchecked) private var parser: HTTPRequestParser
   @exclusivity(unchecked) private var rest = ByteBuffer()
+  /// What of `rest` is counted in the source's `heldBytes`.
+  @exclusivity(unchecked) private var charged = 0
   @exclusivity(unchecked) private(set) var life = Life.open
   /// Requests whose answers wait in the loop's queue.
   @exclusivity(unchecked) private var waiting = 0
@@ -75,7 +77,7 @@ final class HTTPConnection: ChannelDuplexHandler {
   private func forget() {
     life = .closed
     context = nil
-    rest = ByteBuffer()
+    drop()
     loop.remove(self)
   }
 
@@ -99,6 +101,26 @@ final class HTTPConnection: ChannelDuplexHandler {
       rest.writeBuffer(&bytes)
       serveRest()
     }
+    charge()
+  }
+
+  /// What is held of unfinished requests counts against the source's budget: beyond it, whoever adds more than a little
+  /// is refused, so that strangers who never finish can't take the daemon's memory.
+  private func charge() {
+    let held = rest.readableBytes
+    guard held != charged else { return }
+    let total = loop.settings.heldBytes.add(held - charged, ordering: .relaxed).newValue
+    charged = held
+    guard total > loop.settings.options.maxHeldBytes, held > Limits.uncontestedHeldBytes, life == .open else { return }
+    loop.counters.rejected(.memory)
+    refuse(.unavailable, code: "too_much_unfinished", detail: "too many requests are unfinished; send this one again")
+    drop()
+  }
+
+  private func drop() {
+    rest = ByteBuffer()
+    loop.settings.heldBytes.subtract(charged, ordering: .relaxed)
+    charged = 0
   }
 
   func channelReadComplete(context: ChannelHandlerContext) {
@@ -269,7 +291,10 @@ final class HTTPConnection: ChannelDuplexHandler {
 
   private func resume() {
     guard context != nil else { return }
-    if life == .open, !isHeld, rest.readableBytes > 0 { serveRest() }
+    if life == .open, !isHeld, rest.readableBytes > 0 {
+      serveRest()
+      charge()
+    }
     if readIsHeld, !isHeld { releaseRead() }
     closeIfDone()
     if loop.isDraining { closeIfIdle() }

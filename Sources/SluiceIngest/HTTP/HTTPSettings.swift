@@ -16,6 +16,8 @@ package struct HTTPSourceOptions: Sendable {
   package var maxPipelinedRequests = Limits.maxPipelinedRequests
   /// Of all loops together; one more is closed at once, and counted.
   package var maxConnections = Limits.defaultMaxConnections
+  /// Bytes of unfinished requests that all connections together may make the source hold.
+  package var maxHeldBytes = Limits.maxHeldBytes
 
   package init(
     name: String, host: String, port: Int, defaultTopic: String = "", maxBodyBytes: Int = Limits.defaultMaxRecordBytes
@@ -44,7 +46,7 @@ package protocol ControlEndpoints: Sendable {
 
 /// What all loops of one source share.
 ///
-/// `@unchecked Sendable`: constant after `init` but for an atomic; the topic's bytes are written once there and freed with the last
+/// `@unchecked Sendable`: constant after `init` but for two atomics; the topic's bytes are written once there and freed with the last
 /// reference.
 final class HTTPSettings: @unchecked Sendable {
   let name: String
@@ -54,6 +56,7 @@ final class HTTPSettings: @unchecked Sendable {
   let endpoints: any ControlEndpoints
   let defaultTopic: UnsafeRawBufferPointer
   let openConnections = Atomic<Int>(0)
+  let heldBytes = Atomic<Int>(0)
 
   init(_ options: HTTPSourceOptions, stream: (any IngestStream)?, endpoints: any ControlEndpoints) {
     name = options.name

@@ -53,7 +53,7 @@ enum HTTPStatus: Int, CaseIterable {
 
 /// Why a record was not taken; the label of its counter.
 enum RejectReason: Int, CaseIterable {
-  case malformed, json, metadata, tooLarge, ring, retention, disk, closing
+  case malformed, json, metadata, tooLarge, memory, ring, retention, disk, closing
 
   var label: String {
     switch self {
@@ -61,6 +61,7 @@ enum RejectReason: Int, CaseIterable {
     case .json: "json"
     case .metadata: "metadata"
     case .tooLarge: "too_large"
+    case .memory: "memory"
     case .ring: "ring"
     case .retention: "retention"
     case .disk: "disk"

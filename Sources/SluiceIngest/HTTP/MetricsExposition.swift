@@ -13,10 +13,13 @@ package enum MetricsExposition {
   package enum Form: Sendable {
     case prometheus, openMetrics, json
 
-    /// From an `Accept` header: what it names, in this order; JSON if it names neither, as `*/*` does.
+    /// From an `Accept` header: JSON if it names that, or neither of the others (as `*/*` does), else what it names,
+    /// OpenMetrics first. Scrapers never name JSON; browsers' and scripts' defaults name it beside `text/plain`.
     package init(accept: UnsafeRawBufferPointer) {
       let accept = String(decoding: accept, as: UTF8.self).lowercased()
-      if accept.contains("application/openmetrics-text") {
+      if accept.contains("application/json") {
+        self = .json
+      } else if accept.contains("application/openmetrics-text") {
         self = .openMetrics
       } else if accept.contains("text/plain") {
         self = .prometheus
