@@ -105,7 +105,7 @@ struct TrustedFile: ~Copyable {
   private static func unreadable(_ path: String, _ code: Int32) -> PluginLoadError {
     let why = String(cString: strerror(code))
     guard code != ENOENT else {
-      return PluginLoadError(.notFound, "there is no file \(path)", remedy: "check the path in the topology")
+      return PluginLoadError(.notFound, "there is no file \(path)", remedy: "check the path")
     }
     return PluginLoadError(.unreadable, "\(path) can't be opened: \(why)", remedy: "make it readable for the daemon")
   }
