@@ -118,7 +118,7 @@ struct HTTPSourceTests {
         return family?.samples.first { $0.labels.contains { $0.1 == "memory" } }?.value ?? 0
       }
       while refused() == 0 { await Task.yield() }
-      #expect(refused() == 1)
+      #expect(refused() >= 1, "both may be, when they come at once")
       let third = try BlockingClient(port: port)
       try third.send(post(#"{"message":"\#(String(repeating: "x", count: 15_000))"}"#))
       #expect(try third.receive(1).map(\.status) == [202])

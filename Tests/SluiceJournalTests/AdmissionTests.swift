@@ -126,8 +126,9 @@ struct AdmissionTests {
     }
     var gaps: [ClosedRange<UInt64>] = []
     let seen = try reader.drain(gaps: &gaps)
-    #expect(gaps.first?.lowerBound == 1 && gaps.count == 1)
-    #expect(UInt64(seen.count) + gaps[0].upperBound == 200)
+    // The keeper may go on dropping while the reader drains, so there may be more than one gap.
+    #expect(gaps.first?.lowerBound == 1)
+    #expect(seen.count + gaps.reduce(0) { $0 + $1.count } == 200, "every record was seen or told to be gone")
     #expect(events.events.contains { if case .dropped = $0 { true } else { false } })
     log.close()
   }
