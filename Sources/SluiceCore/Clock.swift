@@ -8,9 +8,6 @@ package enum Clock {
   /// Nanoseconds of a clock that never steps, for deadlines and durations.
   package static func monotonic() -> Int64 { read(CLOCK_MONOTONIC) }
 
-  /// CPU nanoseconds used by the calling thread.
-  package static func threadCPU() -> Int64 { read(CLOCK_THREAD_CPUTIME_ID) }
-
   private static func read(_ id: clockid_t) -> Int64 {
     var t = timespec()
     let rc = clock_gettime(id, &t)

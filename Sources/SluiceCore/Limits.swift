@@ -14,8 +14,6 @@ package enum Limits {
   package static let maxTopicBytes = 255
   package static let maxKeyBytes = 4096
   package static let maxHeadersBytes = 16 << 10
-  /// Epochs are 16 bits, as Kafka's are: a producer that used all of them takes a new name.
-  package static let maxEpoch = UInt16.max
 
   // MARK: Journal
 
