@@ -46,8 +46,40 @@ package enum ReadOutcome: Equatable, Sendable {
   case records
   /// Nothing past `position` may be delivered yet.
   case nothingYet
-  /// The records `first...last` are gone (retention, damage): `position` is past them now. Tell the subscriber.
-  case gap(first: UInt64, last: UInt64)
+  /// The records `first...last` are gone: `position` is past them now. Tell the subscriber.
+  case gap(first: UInt64, last: UInt64, GapReason)
+}
+
+/// Why records never come.
+package enum GapReason: String, Sendable, CaseIterable {
+  /// This subscriber was too far behind: its `max_lag … then: gap`, or a stream that drops its oldest.
+  case dropped
+  /// Older than the stream keeps.
+  case retention
+  /// Unreadable on disk.
+  case corruption
+  case unknown
+}
+
+/// How far a subscriber may be behind, and what happens then.
+package struct LagBound: Equatable, Sendable {
+  package enum Action: String, Sendable, CaseIterable {
+    /// Producers are refused.
+    case reject
+    /// This subscriber loses the oldest records and is told so.
+    case gap
+  }
+  package var bytes: Int?
+  package var records: Int?
+  package var ageNanoseconds: Int64?
+  package var then: Action
+
+  package init(bytes: Int? = nil, records: Int? = nil, ageNanoseconds: Int64? = nil, then: Action) {
+    self.bytes = bytes
+    self.records = records
+    self.ageNanoseconds = ageNanoseconds
+    self.then = then
+  }
 }
 
 /// A fault of the world under a reader: the disk, or damage found on it.

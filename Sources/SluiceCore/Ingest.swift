@@ -43,13 +43,21 @@ package protocol IngestLane: AnyObject {
     encoded producerPart: UnsafeRawBufferPointer, crc: UInt32, producer: UInt32, epoch: UInt16
   ) -> AppendResult
 
+  /// Makes room for records of `bytes` in all, as they are in the log, and of at most `max_record` each: until the next
+  /// `submit` that much is accepted whatever happens elsewhere. Otherwise says why not, and has kept nothing.
+  func reserve(bytes: Int) -> FullReason?
+
+  /// Takes note in the log that a producer's `sequence` is used up by a record that was refused for good. Such a note
+  /// is numbered and made durable like a record, and never delivered.
+  func appendConsumed(producer: UInt32, epoch: UInt16, sequence: UInt64) -> AppendResult
+
   /// Numbers everything appended since the last call and hands it to the commit thread.
   /// Returns the position of the last record, to be compared with `acknowledged`. With nothing appended it returns
   /// the position of the previous submit.
   func submit() -> UInt64
 
   /// Every record at or below this position has the stream's durability: its producer may be answered.
-  /// With `Durability.memory` this covers everything submitted.
+  /// With `Durability.memory` this covers everything submitted, on whatever lane.
   var acknowledged: UInt64 { get }
 
   /// Asks for one `wake` (given to `openLane`) once `acknowledged` reaches `position`. One request at a time: a later
@@ -63,9 +71,13 @@ package protocol IngestLane: AnyObject {
 /// A stream as a source sees it.
 package protocol IngestStream: AnyObject, Sendable {
   var streamName: String { get }
+  var logUUID: LogUUID { get }
   var durability: Durability { get }
   /// Largest record, as it is in the log.
   var maxRecordBytes: Int { get }
   /// Opens a lane for the calling loop. `wake` is called on the commit thread, at most once per request.
   func openLane(source: String, wake: @escaping @Sendable () -> Void) -> any IngestLane
+  /// The producer of this name, known from the log or new; the same object for the same name. Nil when the stream
+  /// remembers as many as it may.
+  func producer(named name: String) -> Producer?
 }

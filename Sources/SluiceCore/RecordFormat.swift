@@ -11,7 +11,8 @@
 //
 // Producer part, byte for byte what the producer sent; `length` − 24 bytes:
 //   24  u8   header_len      bytes of the fixed part, a multiple of 8, at least 32; readers skip what they don't know
-//   25  u8   type            1 = data; 0 is never valid; 2… reserved
+//   25  u8   type            1 = data; 2 = consumed: the sequence of a record that was refused for good, with nothing
+//                            else; written by the daemon, never delivered; 0 is never valid; 3… reserved
 //   26  u16  flags           bit 0: headers present in the form below; the rest zero until defined
 //   28  u32  payload_len
 //   32  i64  event_time      ns since 1970
@@ -47,6 +48,7 @@ package enum RecordLayout {
   package static let reserved = 54
 
   package static let typeData: UInt8 = 1
+  package static let typeConsumed: UInt8 = 2
 
   /// `n` rounded up to a multiple of 8.
   @inlinable package static func padded(_ n: Int) -> Int { (n + 7) & ~7 }
@@ -85,12 +87,14 @@ package struct RecordFields {
 
   /// Writes the producer part to `target`, which has room for `producerPartBytes`, and returns its checksum.
   /// The lengths must already be within `Limits`.
-  package func encodeProducerPart(to target: UnsafeMutableRawPointer) -> UInt32 {
+  package func encodeProducerPart(
+    to target: UnsafeMutableRawPointer, type: UInt8 = RecordLayout.typeData
+  ) -> UInt32 {
     assert(topic.count <= Limits.maxTopicBytes && key.count <= Limits.maxKeyBytes)
     assert(headers.count <= Limits.maxHeadersBytes && payload.count <= Limits.maxMaxRecordBytes)
     let total = producerPartBytes
     let at = target - RecordLayout.producerPart
-    let head = UInt64(Limits.producerFixedBytes) | UInt64(RecordLayout.typeData) << 8 | (headers.isEmpty ? 0 : 1 << 16)
+    let head = UInt64(Limits.producerFixedBytes) | UInt64(type) << 8 | (headers.isEmpty ? 0 : 1 << 16)
     at.storeLE(head | UInt64(payload.count) << 32, RecordLayout.headerLength)
     at.storeLE(eventTime, RecordLayout.eventTime)
     at.storeLE(sequence, RecordLayout.sequence)
@@ -158,19 +162,24 @@ package struct RecordView {
     }
     guard length <= bytes.count else { throw .truncated }
     try RecordView.validateProducerPart(
-      UnsafeRawBufferPointer(rebasing: bytes[RecordLayout.producerPart..<length]))
+      UnsafeRawBufferPointer(rebasing: bytes[RecordLayout.producerPart..<length]), fromProducer: false)
     self.base = base
     self.length = length
   }
 
-  /// Checks a producer part as a producer sent it: lengths add up exactly, known type, no reserved bits, zero padding.
-  package static func validateProducerPart(_ bytes: UnsafeRawBufferPointer) throws(RecordFault) {
+  /// Checks a producer part: lengths add up exactly, known type, no reserved bits, zero padding. A producer may only send
+  /// data.
+  package static func validateProducerPart(
+    _ bytes: UnsafeRawBufferPointer, fromProducer: Bool = true
+  ) throws(RecordFault) {
     guard bytes.count >= Limits.producerFixedBytes, let start = bytes.baseAddress else { throw .truncated }
     let base = start - RecordLayout.producerPart
     let headerLength = Int(base.loadLE(RecordLayout.headerLength) as UInt8)
     guard headerLength % 8 == 0, headerLength >= Limits.producerFixedBytes else { throw .badLength }
     let type: UInt8 = base.loadLE(RecordLayout.type)
-    guard type == RecordLayout.typeData else { throw .badType(type) }
+    guard type == RecordLayout.typeData || (type == RecordLayout.typeConsumed && !fromProducer) else {
+      throw .badType(type)
+    }
     let flags: UInt16 = base.loadLE(RecordLayout.flags)
     guard flags & ~1 == 0, base.loadLE(RecordLayout.reserved) as UInt16 == 0 else { throw .reservedBits }
     let headers = Int(base.loadLE(RecordLayout.headersLength) as UInt16)

@@ -11,7 +11,7 @@ enum ColdOutcome: Equatable {
   case loaded
   /// Go on at this LSN: the ones between never held a record.
   case moved(to: UInt64)
-  case gap(first: UInt64, last: UInt64)
+  case gap(first: UInt64, last: UInt64, GapReason)
 }
 
 final class ColdReader {
@@ -92,7 +92,7 @@ final class ColdReader {
   /// Reads the groups from the one that holds `lsn` on into the buffer, none that begins above `limit`.
   func load(_ lsn: UInt64, limit: UInt64) throws(StreamReadError) -> ColdOutcome {
     guard let location = core.catalog.locate(lsn) else {
-      return .gap(first: lsn, last: min(limit, core.catalog.oldestLSN - 1))
+      return .gap(first: lsn, last: min(limit, core.catalog.oldestLSN - 1), .retention)
     }
     do throws(IOFault) {
       if let outcome = try beyondEnd(lsn, location) { return outcome }
@@ -104,7 +104,7 @@ final class ColdReader {
       header = nil
       // Retention may have taken the file after it was looked up.
       if error.code == ErrorCode.notFound, core.catalog.oldestLSN > lsn {
-        return .gap(first: lsn, last: core.catalog.oldestLSN - 1)
+        return .gap(first: lsn, last: core.catalog.oldestLSN - 1, .retention)
       }
       throw StreamReadError("stream \(core.options.name): \(error)")
     }
@@ -116,7 +116,7 @@ final class ColdReader {
     let header = try readHeader(next.baseLSN, known: next.header)
     guard let header, !header.flags.contains(.lost), header.previousBaseLSN == location.baseLSN,
       header.previousLastLSN == last
-    else { return .gap(first: lsn, last: next.baseLSN - 1) }
+    else { return .gap(first: lsn, last: next.baseLSN - 1, .corruption) }
     return .moved(to: next.baseLSN)
   }
 
@@ -247,7 +247,7 @@ final class ColdReader {
     {
       return .moved(to: next.baseLSN)
     }
-    return .gap(first: lsn, last: next.baseLSN - 1)
+    return .gap(first: lsn, last: next.baseLSN - 1, .corruption)
   }
 
   // MARK: Damage
@@ -276,7 +276,7 @@ final class ColdReader {
         .corruption(
           segment: SegmentFile.name(location.baseLSN), offset: offset, first: lsn, last: last, reason: reason))
     }
-    return last >= lsn ? .gap(first: lsn, last: last) : .moved(to: lsn)
+    return last >= lsn ? .gap(first: lsn, last: last, .corruption) : .moved(to: lsn)
   }
 
   private func resume(behind offset: Int, _ lsn: UInt64) throws(IOFault) -> (offset: Int, lsn: UInt64)? {

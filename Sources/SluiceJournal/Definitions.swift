@@ -132,6 +132,15 @@ package struct DefinitionTable: Equatable, Sendable {
     return (UInt16(definition.id), definition)
   }
 
+  /// What is known of `producer`, and whether that is nothing but a new id; nil when all ids are taken.
+  package mutating func intern(producer name: String) -> (definition: Definition, isNew: Bool)? {
+    if let known = producers.values.first(where: { $0.name == name }) { return (known, false) }
+    guard let id = UInt32(exactly: (producers.keys.max().map(Int.init) ?? 0) + 1) else { return nil }
+    let definition = Definition(kind: .producer, id: id, name: name)
+    insert(definition)
+    return (definition, true)
+  }
+
   package func sourceName(_ id: UInt16) -> String? { Int(id) < sources.count ? sources[Int(id)] : nil }
 
   package func producerName(_ id: UInt32) -> String? { id == 0 ? "" : producers[id]?.name }

@@ -241,6 +241,8 @@ final class LogNames: Sendable {
   private struct State {
     var table: DefinitionTable
     var unwritten: [Definition] = []
+    /// By name; made when they are first asked for.
+    var producers: [String: Producer] = [:]
   }
   private let state: Mutex<State>
   /// So that the commit thread need not take the mutex for each group.
@@ -257,6 +259,22 @@ final class LogNames: Sendable {
         hasUnwritten.store(true, ordering: .releasing)
       }
       return id
+    }
+  }
+
+  /// The producer of this name; nil when all ids are taken.
+  func producer(named name: String) -> Producer? {
+    state.withLock { state in
+      if let known = state.producers[name] { return known }
+      guard let (definition, isNew) = state.table.intern(producer: name) else { return nil }
+      if isNew {
+        state.unwritten.append(definition)
+        hasUnwritten.store(true, ordering: .releasing)
+      }
+      let producer = Producer(
+        id: definition.id, name: name, epoch: definition.epoch, lastSequence: definition.highWater)
+      state.producers[name] = producer
+      return producer
     }
   }
 

@@ -145,6 +145,17 @@ final class LogLane: IngestLane, @unchecked Sendable {
     rangeCount = 0
   }
 
+  func reserve(bytes: Int) -> FullReason? { core.fullReason }
+
+  func appendConsumed(producer: UInt32, epoch: UInt16, sequence: UInt64) -> AppendResult {
+    let size = Limits.serverPartBytes + Limits.producerFixedBytes
+    if let refusal = makeRoom(size) { return refusal }
+    let note = RecordFields(eventTime: tickTime, sequence: sequence, payload: .empty)
+    let crc = note.encodeProducerPart(to: cursor + RecordLayout.producerPart, type: RecordLayout.typeConsumed)
+    writeServerPart(size: size, crc: crc, producer: producer, epoch: epoch)
+    return .accepted
+  }
+
   // MARK: Submitting
 
   func submit() -> UInt64 {
@@ -163,7 +174,7 @@ final class LogLane: IngestLane, @unchecked Sendable {
 
   var acknowledged: UInt64 {
     // In memory is enough, and everything submitted is.
-    core.options.durability == .memory ? lastLSN : core.acknowledgedLSN
+    core.options.durability == .memory ? .max : core.acknowledgedLSN
   }
 
   func requestWake(at position: UInt64) -> Bool {

@@ -53,7 +53,7 @@ final class LogReader: StreamReader {
       guard position <= limit else { return .nothingYet }
       if cold.holds(position) {
         guard cold.fill(batch, from: position, limit: limit, maxRecords: most, maxBytes: maxBytes) else {
-          return gap(position, position)
+          return gap(position, position, .corruption)
         }
         position = batch.lastLSN + 1
         return .records
@@ -65,7 +65,7 @@ final class LogReader: StreamReader {
       switch try cold.load(position, limit: limit) {
       case .loaded: continue
       case .moved(let lsn): position = max(position, lsn)
-      case .gap(let first, let last): return gap(first, last)
+      case .gap(let first, let last, let reason): return gap(first, last, reason)
       }
     }
   }
@@ -99,10 +99,10 @@ final class LogReader: StreamReader {
     hint = (position, span.slabIndex, span.generation, at)
   }
 
-  private func gap(_ first: UInt64, _ last: UInt64) -> ReadOutcome {
+  private func gap(_ first: UInt64, _ last: UInt64, _ reason: GapReason) -> ReadOutcome {
     position = last + 1
     core.counters.countGap(records: last - first + 1)
-    return .gap(first: first, last: last)
+    return .gap(first: first, last: last, reason)
   }
 
   private func failure() -> StreamReadError {

@@ -58,6 +58,9 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
     return lane
   }
 
+  package func producer(named name: String) -> Producer? { core.names.producer(named: name) }
+  package var logUUID: LogUUID { core.uuid }
+
   // MARK: Out
 
   package var uuid: LogUUID { core.uuid }
@@ -67,7 +70,9 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
   package var durableLSN: UInt64 { core.durableLSN.load(ordering: .acquiring) }
 
   /// The named subscriber's reader; `start` counts only when the log has no cursor of that name.
-  package func openReader(subscriber name: String, start: StartPosition) throws(JournalError) -> any StreamReader {
+  package func openReader(
+    subscriber name: String, start: StartPosition, maxLag: LagBound? = nil
+  ) throws(JournalError) -> any StreamReader {
     guard !name.isEmpty, name.utf8.count <= Limits.maxCursorNameBytes else {
       throw JournalError(.options, "a subscriber's name has 1 to \(Limits.maxCursorNameBytes) bytes")
     }

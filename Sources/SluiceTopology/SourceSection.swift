@@ -6,18 +6,25 @@ extension TopologyReader {
   ]
   static let httpKeys = commonSourceKeys + ["max_body", "header_timeout"]
   static let tcpKeys = commonSourceKeys + ["framing"]
-  /// Types and framings that the vocabulary reserves.
-  static let reservedTypes = ["udp", "file", "stdin", "nats"]
-  static let framings = ["sluice", "lines", "syslog"]
+  static let stdinKeys = ["type", "stream", "topic", "framing", "block_timeout"]
+  /// Types that the vocabulary reserves.
+  static let reservedTypes = ["udp", "file", "nats"]
 
   /// One entry of `sources:`.
   func source(_ entry: YAMLPair, _ path: String, streams: [StreamSettings]) -> SourceSettings? {
     guard let kind = sourceKind(entry, path) else { return nil }
-    let known = kind == .http ? Self.httpKeys : Self.tcpKeys
+    let known =
+      switch kind {
+      case .http: Self.httpKeys
+      case .tcp: Self.tcpKeys
+      case .stdin: Self.stdinKeys
+      }
     guard let section = Section(entry.value, path: path, at: entry.keyPosition, known: known, sink: sink) else {
       return nil
     }
-    let listen = section.required("listen", "127.0.0.1:8080").flatMap { listenAddress($0, section, "\(path).listen") }
+    let listen =
+      kind == .stdin
+      ? nil : section.required("listen", "127.0.0.1:8080").flatMap { listenAddress($0, section, "\(path).listen") }
     var stream: String?
     if let node = section.required("stream", "the name of a stream"),
       let name = section.text(node, "\(path).stream", expected: "the name of a stream")
@@ -25,19 +32,29 @@ extension TopologyReader {
       stream = name
       references.add(name, at: node.position, from: "\(path).stream")
     }
-    if kind == .tcp, let framing = section["framing"] {
-      _ = section.word(framing, "\(path).framing", of: Self.framings)
+    let standard = kind == .stdin ? SourceSettings.Framing.lines : .sluice
+    let framing = kind == .http ? standard : section.choice("framing") ?? standard
+    if kind == .stdin, framing != .lines, let node = section["framing"] {
+      sink.error(at: node.position, "\(path).framing can't be \(framing.rawValue) on stdin", expected: "lines")
     }
-    let address = listen ?? ListenAddress(host: "127.0.0.1", port: 0)
-    // Off loopback anyone could speak the framed protocol; HTTP has always been open by default.
-    let standard: SourceSettings.Authentication = kind == .tcp && !address.isLoopback ? .required : .optional
     var settings = SourceSettings(
-      name: entry.key, kind: kind, listen: address, stream: stream ?? "",
-      authentication: section.choice("auth") ?? standard, tls: section["tls"].flatMap { tls($0, path) },
-      topic: topic(section) ?? entry.key, blockTimeoutNanoseconds: Limits.defaultBlockTimeoutNanoseconds,
-      position: Unequated(entry.keyPosition))
+      name: entry.key, kind: kind, framing: framing, listen: listen, stream: stream ?? "",
+      authentication: authentication(section, kind, listen),
+      tls: kind == .stdin ? nil : section["tls"].flatMap { tls($0, path) }, topic: topic(section) ?? entry.key,
+      blockTimeoutNanoseconds: Limits.defaultBlockTimeoutNanoseconds, position: Unequated(entry.keyPosition))
     readLimits(section, into: &settings, stream: streams.first { $0.name == stream })
-    return listen == nil || stream == nil ? nil : settings
+    return (listen == nil && kind != .stdin) || stream == nil ? nil : settings
+  }
+
+  /// Off loopback anyone could speak a framed protocol, so that it must be said that all may; HTTP has always been open by
+  /// default.
+  private func authentication(
+    _ section: Section, _ kind: SourceSettings.Kind, _ listen: ListenAddress?
+  ) -> SourceSettings.Authentication {
+    guard kind != .stdin else { return .none }
+    if let said: SourceSettings.Authentication = section.choice("auth") { return said }
+    guard kind == .tcp, let listen, !listen.isLoopback else { return .optional }
+    return .required
   }
 
   private func sourceKind(_ entry: YAMLPair, _ path: String) -> SourceSettings.Kind? {
@@ -45,11 +62,11 @@ extension TopologyReader {
     guard let section = Section(entry.value, path: path, at: entry.keyPosition, known: [], sink: sink) else {
       return nil
     }
-    guard let type = section.required("type", "http or tcp") else { return nil }
+    guard let type = section.required("type", "http, tcp or stdin") else { return nil }
     if case .scalar(let scalar) = type.content, Self.reservedTypes.contains(scalar.text) {
       sink.error(
         at: type.position, "sources of type \(scalar.text) are known but not served by this version",
-        expected: "http or tcp")
+        expected: "http, tcp or stdin")
       return nil
     }
     return section.choice("type")
@@ -83,6 +100,7 @@ extension TopologyReader {
     settings.blockTimeoutNanoseconds =
       section.duration("block_timeout", in: Limits.blockTimeoutNanoseconds)
       ?? stream?.blockTimeoutNanoseconds ?? settings.blockTimeoutNanoseconds
+    guard settings.kind != .stdin else { return }
     settings.idleTimeoutNanoseconds =
       section.duration("idle_timeout", in: Limits.sourceTimeoutNanoseconds) ?? settings.idleTimeoutNanoseconds
     settings.maxConnections =

@@ -95,10 +95,10 @@ extension TopologyReader {
     return false
   }
 
-  private func maxLag(_ node: YAMLNode, _ path: String) -> SubscriberSettings.MaxLag? {
+  private func maxLag(_ node: YAMLNode, _ path: String) -> LagBound? {
     let known = ["bytes", "records", "age", "then"]
     guard let section = Section(node, path: path, known: known, sink: sink) else { return nil }
-    var lag = SubscriberSettings.MaxLag(then: section.choice("then") ?? .reject)
+    var lag = LagBound(then: section.choice("then") ?? .reject)
     lag.bytes = section.size("bytes", in: 1...Int.max)
     lag.records = section.integer("records", in: 1...Int.max)
     lag.ageNanoseconds = section.duration("age", in: 1_000_000...Int64.max)

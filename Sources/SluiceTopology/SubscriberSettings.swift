@@ -31,19 +31,6 @@ package struct SubscriberSettings: Sendable, Equatable {
     package var attempts: Int?
   }
 
-  package struct MaxLag: Sendable, Equatable {
-    package enum Action: String, Sendable, CaseIterable {
-      /// Producers are refused.
-      case reject
-      /// This subscriber loses the oldest records and is told so.
-      case gap
-    }
-    package var bytes: Int?
-    package var records: Int?
-    package var ageNanoseconds: Int64?
-    package var then: Action
-  }
-
   package enum Isolation: Sendable, Equatable {
     /// By where the `.so` lies: thread beside the executable or in lib/sluice/plugins, process from elsewhere.
     case automatic
@@ -64,7 +51,7 @@ package struct SubscriberSettings: Sendable, Equatable {
   package var batch = Batch()
   package var retry = Retry()
   package var order = Order.relaxed
-  package var maxLag: MaxLag?
+  package var maxLag: LagBound?
   /// nil: what the plugin declares.
   package var ackDeadlineNanoseconds: Int64?
   package var publish: [Publication] = []

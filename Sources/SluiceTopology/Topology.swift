@@ -103,7 +103,15 @@ package struct StreamSettings: Sendable, Equatable {
 
 /// One entry of `sources:`.
 package struct SourceSettings: Sendable, Equatable {
-  package enum Kind: String, Sendable, CaseIterable { case tcp, http }
+  package enum Kind: String, Sendable, CaseIterable { case tcp, http, stdin }
+  /// How bytes become records; HTTP has its own way.
+  package enum Framing: String, Sendable, CaseIterable {
+    /// The protocol of `docs/wire-protocol.md`.
+    case sluice
+    /// Each line is a record.
+    case lines
+    case syslog
+  }
   package enum Authentication: String, Sendable, CaseIterable { case none, optional, required }
   package struct TLS: Sendable, Equatable {
     package var certificate: String
@@ -113,7 +121,9 @@ package struct SourceSettings: Sendable, Equatable {
 
   package var name: String
   package var kind: Kind
-  package var listen: ListenAddress
+  package var framing: Framing
+  /// Nil for a source that listens nowhere.
+  package var listen: ListenAddress?
   package var stream: String
   package var authentication: Authentication
   package var tls: TLS?
@@ -121,6 +131,7 @@ package struct SourceSettings: Sendable, Equatable {
   package var topic: String
   /// The stream's `block_timeout` unless the source has its own.
   package var blockTimeoutNanoseconds: Int64
+  /// HTTP: the largest body.
   package var maxBodyBytes = Limits.defaultMaxBodyBytes
   package var headerTimeoutNanoseconds = Limits.defaultHeaderTimeoutNanoseconds
   package var idleTimeoutNanoseconds = Limits.defaultIdleTimeoutNanoseconds

@@ -40,6 +40,7 @@ package enum TopologyLoader {
     let reader = TopologyReader(plugins: plugins, sink: sink)
     let topology = reader.read(root, file: name)
     UnservedFeatures.check(root, against: unserved, sink: sink)
+    if !unserved.isEmpty, let topology { UnservedFeatures.checkDefaults(topology, root, sink: sink) }
     guard var topology, !sink.hasErrors else { return .failed(sink.sorted()) }
     topology.files = includes.files + includes.interpolation.files
     topology.texts = sink.texts

@@ -136,15 +136,16 @@ final class TopologyReader {
   private func checkListeners(_ sources: [SourceSettings], admin: ListenAddress?, _ top: Section) {
     var taken: [(address: ListenAddress, who: String, position: SourcePosition)] = []
     if let admin, let node = top["daemon"]?["admin"] { taken.append((admin, "daemon.admin", node.position)) }
-    for source in sources where source.listen.port != 0 {
+    for source in sources {
+      guard let listen = source.listen, listen.port != 0 else { continue }
       let node = top["sources"]?[source.name]?["listen"]
       let position = node?.position ?? source.position.value
-      if let other = taken.first(where: { $0.address.collides(with: source.listen) }) {
+      if let other = taken.first(where: { $0.address.collides(with: listen) }) {
         sink.error(
-          at: position, "sources.\(source.name) listens on \(source.listen), which \(other.who) has already",
+          at: position, "sources.\(source.name) listens on \(listen), which \(other.who) has already",
           help: "give one of them another port; \(other.who) is at \(other.position)")
       }
-      taken.append((source.listen, "sources.\(source.name)", position))
+      taken.append((listen, "sources.\(source.name)", position))
     }
   }
 }

@@ -17,18 +17,12 @@ enum UnservedFeatures {
 
   static let all: [Feature] = [
     Feature("identities", "identities"),
-    Feature("streams.*.when_full", ["block"], "blocking a full stream's producers"),
-    Feature("streams.*.when_full", ["drop_oldest"], "dropping unsettled records"),
     Feature("streams.*.on_corruption", ["halt"], "halting on corruption"),
     Feature("streams.*.commit.linger", ["!0", "!0s", "!0ms"], "lingering commits"),
-    Feature("sources.*.type", ["tcp"], "framed TCP"),
-    Feature("sources.*.framing", ["lines", "syslog"], "this framing"),
+    Feature("sources.*.framing", ["syslog"], "this framing"),
     Feature("sources.*.auth", ["required"], "authentication"),
     Feature("sources.*.tls", "TLS"),
-    Feature("subscribers.*.match", "matching"),
-    Feature("subscribers.*.max_lag", "a bound on lag"),
     Feature("subscribers.*.publish", "publishing"),
-    Feature("subscribers.*.dead_letter", ["!dead"], "a dead letter stream of one's own"),
     Feature("subscribers.*.isolation", ["process"], "isolation in a process"),
     Feature("subscribers.*.isolation.process", "isolation in a process"),
   ]
@@ -42,6 +36,18 @@ enum UnservedFeatures {
           at: node.position, "\(shown) is not served by this version: \(feature.what)",
           help: "remove it; leaving it out of account would promise what is not kept")
       }
+    }
+  }
+
+  /// What a topology asks for by leaving it out: off loopback a framed source asks for authentication.
+  static func checkDefaults(_ topology: Topology, _ root: YAMLNode, sink: DiagnosticSink) {
+    for source in topology.sources where source.kind == .tcp && source.authentication == .required {
+      let node = root["sources"]?[source.name]
+      guard node?["auth"] == nil else { continue }
+      sink.error(
+        at: node?["listen"]?.position ?? source.position.value,
+        "sources.\(source.name) is reachable by others, and this version does not serve authentication for type: tcp",
+        help: "listen on 127.0.0.1, or add `auth: none` if whoever can reach the port may write to the stream")
     }
   }
 

@@ -27,7 +27,7 @@ actor Daemon {
   private let view: DaemonView
   private var streams: [StreamLog] = []
   private var subscribers: [SubscriberInstance] = []
-  private var sources: [HTTPSource] = []
+  private var sources: [any IngestSource] = []
 
   init(_ loaded: LoadedTopology, logger: Logger) {
     topology = loaded.topology
@@ -172,39 +172,16 @@ actor Daemon {
     guard let stream = streams.first(where: { $0.streamName == settings.stream }) else {
       preconditionFailure("the topology checks that stream \(settings.stream) exists")
     }
-    var options = HTTPSourceOptions(
-      name: settings.name, host: settings.listen.host, port: settings.listen.port, defaultTopic: settings.topic,
-      // A larger body could never be stored.
-      maxBodyBytes: min(settings.maxBodyBytes, stream.maxRecordBytes))
-    options.headerSeconds = HTTPSourceOptions.seconds(settings.headerTimeoutNanoseconds)
-    options.maxConnections = settings.maxConnections
-    options.idleSeconds = HTTPSourceOptions.seconds(settings.idleTimeoutNanoseconds)
-    try await listen(options, stream: stream)
+    let parts = SourceParts(group: group, endpoints: view, logger: logger)
+    sources.append(try await parts.start(settings, into: stream))
+    view.setSources(sources)
   }
 
   /// The same answers without `POST /log`.
   private func startAdmin(_ address: ListenAddress) async throws(DaemonError) {
-    try await listen(HTTPSourceOptions(name: "admin", host: address.host, port: address.port), stream: nil)
-  }
-
-  private func listen(_ options: HTTPSourceOptions, stream: StreamLog?) async throws(DaemonError) {
-    let source = HTTPSource(options, stream: stream, group: group, endpoints: view, logger: logger)
-    do {
-      _ = try await source.start()
-    } catch {
-      throw DaemonError(
-        message: "source \(options.name): cannot listen on \(options.host):\(options.port): \(Self.reason(error))",
-        status: ExitStatus.unavailable)
-    }
-    sources.append(source)
+    let parts = SourceParts(group: group, endpoints: view, logger: logger)
+    sources.append(try await parts.startAdmin(address))
     view.setSources(sources)
-  }
-
-  private static func reason(_ error: any Error) -> String {
-    guard let fault = error as? IOError else { return "\(error)" }
-    let text = String(cString: strerror(fault.errnoCode))
-    return fault.errnoCode == EADDRINUSE
-      ? "\(text); stop what listens there, or choose another address" : text
   }
 
   // MARK: Stopping

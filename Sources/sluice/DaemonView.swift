@@ -11,7 +11,7 @@ final class DaemonView: ControlEndpoints {
   private struct Parts {
     var streams: [StreamLog] = []
     var subscribers: [SubscriberInstance] = []
-    var sources: [HTTPSource] = []
+    var sources: [any IngestSource] = []
     var isStopping = false
   }
 
@@ -20,7 +20,7 @@ final class DaemonView: ControlEndpoints {
 
   func setStreams(_ streams: [StreamLog]) { parts.withLock { $0.streams = streams } }
   func setSubscribers(_ subscribers: [SubscriberInstance]) { parts.withLock { $0.subscribers = subscribers } }
-  func setSources(_ sources: [HTTPSource]) { parts.withLock { $0.sources = sources } }
+  func setSources(_ sources: [any IngestSource]) { parts.withLock { $0.sources = sources } }
   func setStopping() { parts.withLock { $0.isStopping = true } }
 
   /// Healthy: every stream commits. A full stream is healthy; one whose device failed ends the process.

@@ -72,7 +72,7 @@ struct RecordFormatTests {
     Damage(name: "a header_len that is too small", offset: 24, byte: 24, fault: .badLength),
     Damage(name: "a header_len that is too large", offset: 24, byte: 248, fault: .badLength),
     Damage(name: "type 0", offset: 25, byte: 0, fault: .badType(0)),
-    Damage(name: "an unknown type", offset: 25, byte: 2, fault: .badType(2)),
+    Damage(name: "an unknown type", offset: 25, byte: 3, fault: .badType(3)),
     Damage(name: "a reserved flag", offset: 26, byte: 3, fault: .reservedBits),
     Damage(name: "a reserved flag of the high byte", offset: 27, byte: 128, fault: .reservedBits),
     Damage(name: "headers without their flag", offset: 26, byte: 0, fault: .badLength),

@@ -130,7 +130,7 @@ final class MemoryReader: StreamReader, @unchecked Sendable {
       if let gap = state.gaps.first(where: { $0.contains(state.position) }) {
         let first = state.position
         state.position = gap.upperBound + 1
-        return .gap(first: first, last: gap.upperBound)
+        return .gap(first: first, last: gap.upperBound, .retention)
       }
       guard state.position <= UInt64(state.records.count) else { return .nothingYet }
       batch.firstLSN = state.position

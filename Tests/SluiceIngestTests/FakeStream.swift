@@ -27,6 +27,8 @@ final class FakeStream: IngestStream, @unchecked Sendable {
   }
 
   let streamName = "events"
+  let logUUID = LogUUID(high: 1, low: 2)
+  private let producers = Mutex<[String: Producer]>([:])
   let durability: Durability
   let maxRecordBytes: Int
   let state = Mutex(State())
@@ -39,6 +41,15 @@ final class FakeStream: IngestStream, @unchecked Sendable {
   func openLane(source: String, wake: @escaping @Sendable () -> Void) -> any IngestLane {
     state.withLock { $0.openLanes += 1 }
     return FakeLane(stream: self, wake: wake)
+  }
+
+  func producer(named name: String) -> Producer? {
+    producers.withLock { producers in
+      if let known = producers[name] { return known }
+      let new = Producer(id: UInt32(producers.count + 1), name: name)
+      producers[name] = new
+      return new
+    }
   }
 
   var records: [Record] { state.withLock { $0.records } }
@@ -89,6 +100,10 @@ final class FakeLane: IngestLane {
   ) -> AppendResult {
     .tooLarge(limit: 0)
   }
+
+  func reserve(bytes: Int) -> FullReason? { stream.state.withLock { $0.full } }
+
+  func appendConsumed(producer: UInt32, epoch: UInt16, sequence: UInt64) -> AppendResult { .tooLarge(limit: 0) }
 
   func submit() -> UInt64 {
     stream.state.withLock { state in

@@ -75,7 +75,7 @@ struct ConcurrencyTests {
         do {
           switch try reader.read(into: batch, maxRecords: 500, maxBytes: 200_000) {
           case .nothingYet: bell.wait(until: .max)
-          case .gap(let first, let last): tally.faults.append("gap \(first)-\(last)")
+          case .gap(let first, let last, _): tally.faults.append("gap \(first)-\(last)")
           case .records:
             tally.add(batch)
             batch.release()

@@ -139,7 +139,7 @@ extension StreamReader {
     while true {
       switch try read(into: batch, maxRecords: maxRecords, maxBytes: maxBytes) {
       case .nothingYet: return seen
-      case .gap(let first, let last): gaps.append(first...last)
+      case .gap(let first, let last, _): gaps.append(first...last)
       case .records:
         for index in 0..<batch.count {
           #expect(batch[index].checksumMatches)

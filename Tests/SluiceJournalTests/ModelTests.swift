@@ -55,7 +55,7 @@ struct ModelTests {
     let from = Int(reader.position)
     switch try reader.read(into: batch, maxRecords: limit, maxBytes: 100_000) {
     case .nothingYet: #expect(from == model.count + 1, "seed \(seed) step \(step)")
-    case .gap(let first, let last): Issue.record("seed \(seed) step \(step): gap \(first)...\(last)")
+    case .gap(let first, let last, _): Issue.record("seed \(seed) step \(step): gap \(first)...\(last)")
     case .records:
       let got = (0..<batch.count).map { String(decoding: batch[$0].payload, as: UTF8.self) }
       #expect(batch.firstLSN == UInt64(from) && got == Array(model[(from - 1)..<(from - 1 + got.count)]))

@@ -10,14 +10,14 @@ private func builtin(_ environment: [String: String]) -> TopologyResult {
 @Test func theBuiltInTopologyWorksWithNothingSet() throws {
   let topology = try builtin([:]).get()
   #expect(topology.daemon.data == "data" && topology.daemon.eventLoops == nil)
-  #expect(topology.sources.map(\.listen.description) == ["0.0.0.0:8080"])
+  #expect(topology.sources.map { $0.listen?.description } == ["0.0.0.0:8080"])
   #expect(topology.streams[0].retainBytes == 1 << 30)
   #expect(topology.subscribers[0].configJSON.hasPrefix(#"{"path":"./data/out","format":"ndjson""#))
 }
 
 @Test func theBuiltInTopologyListensOnADDRWithSoManyWorkers() throws {
   let topology = try builtin(["ADDR": "127.0.0.1:9000", "WORKER_COUNT": "3"]).get()
-  #expect(topology.sources[0].listen.port == 9000 && topology.daemon.eventLoops == 3)
+  #expect(topology.sources[0].listen?.port == 9000 && topology.daemon.eventLoops == 3)
 }
 
 @Test func whatIsWrongInTheEnvironmentIsSaidAtItsPlaceInTheBuiltInTopology() {

@@ -34,10 +34,10 @@ final class StreamFeed {
     return batch
   }
 
-  func gap(first: UInt64, last: UInt64) -> slu_gap {
+  func gap(first: UInt64, last: UInt64, _ reason: GapReason) -> slu_gap {
     var gap = slu_gap()
     gap.struct_size = UInt32(MemoryLayout<slu_gap>.size)
-    gap.reason = UInt32(SLU_GAP_UNKNOWN)
+    gap.reason = reason.code
     gap.first_lsn = first
     gap.last_lsn = last
     gap.stream = streamName.bytes
@@ -68,5 +68,17 @@ final class StreamFeed {
     let until = lingerUntil ?? now + wait
     lingerUntil = until
     return until <= now ? .ready : .filling(until: until)
+  }
+}
+
+extension GapReason {
+  /// As the ABI has it.
+  fileprivate var code: UInt32 {
+    switch self {
+    case .dropped: SLU_GAP_DROPPED
+    case .retention: SLU_GAP_RETENTION
+    case .corruption: SLU_GAP_CORRUPTION
+    case .unknown: SLU_GAP_UNKNOWN
+    }
   }
 }

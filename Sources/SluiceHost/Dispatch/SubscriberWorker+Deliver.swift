@@ -131,12 +131,12 @@ extension SubscriberWorker {
         let next = batch.firstLSN
         batch.release()
         // What was to be delivered again is gone, without a trace in the log.
-        return tellGap(feed, stream, first: retrying.first, last: next - 1)
+        return tellGap(feed, stream, first: retrying.first, last: next - 1, .unknown)
       }
       return deliver(feed, stream, retrying: retrying, now: now)
-    case .gap(let first, let last):
+    case .gap(let first, let last, let reason):
       // Records to be delivered again that lie before what the log calls a gap are gone as well.
-      return tellGap(feed, stream, first: min(first, retrying?.first ?? first), last: last)
+      return tellGap(feed, stream, first: min(first, retrying?.first ?? first), last: last, reason)
     case .nothingYet:
       feed.lingerUntil = nil
       feed.mayHaveMore = false
@@ -149,7 +149,7 @@ extension SubscriberWorker {
     }
   }
 
-  private func tellGap(_ feed: StreamFeed, _ stream: Int, first: UInt64, last: UInt64) -> Turn {
+  private func tellGap(_ feed: StreamFeed, _ stream: Int, first: UInt64, last: UInt64, _ reason: GapReason) -> Turn {
     let lost = services.tracker.withLock { $0.discard(stream: stream, first: first, last: last) }
     guard lost > 0 else { return .served }
     shared.life.withLock { life in
@@ -158,9 +158,12 @@ extension SubscriberWorker {
     }
     logger.warning(
       "records are gone",
-      metadata: ["stream": "\(feed.reader.streamName)", "lsn": "\(first)...\(last)", "records": "\(lost)"])
+      metadata: [
+        "stream": "\(feed.reader.streamName)", "lsn": "\(first)...\(last)", "records": "\(lost)",
+        "reason": "\(reason.rawValue)",
+      ])
     guard let tell = plugin.table.gap else { return .served }
-    var gap = feed.gap(first: first, last: last)
+    var gap = feed.gap(first: first, last: last, reason)
     let rc = tell(instance, &gap, clearedError())
     guard rc < 0 else { return .served }
     let why = "gap answered " + error.pointee.description(of: rc)

@@ -6,7 +6,8 @@ import Synchronization
 
 /// An HTTP listener: `POST /log` into a stream, and what the daemon shows of itself. Without a stream it is an admin
 /// listener, which shows only.
-package final class HTTPSource: MetricSource {
+package final class HTTPSource: IngestSource {
+  package var name: String { settings.name }
   private let settings: HTTPSettings
   private let group: MultiThreadedEventLoopGroup
   private let logger: Logger
@@ -62,7 +63,6 @@ package final class HTTPSource: MetricSource {
     return address
   }
 
-  /// Takes no connections from now on; those that are open go on.
   package func stopAccepting() async {
     let channel = listener.withLock { listener in
       defer { listener = nil }
@@ -72,8 +72,6 @@ package final class HTTPSource: MetricSource {
     try? await channel?.close().get()
   }
 
-  /// Stops accepting, answers what is pending, closes every connection and the lanes; connections that are left at
-  /// the deadline are cut. The source is not used again.
   package func drain(within limit: Duration) async {
     await stopAccepting()
     let nanoseconds = limit.components.seconds * 1_000_000_000 + limit.components.attoseconds / 1_000_000_000

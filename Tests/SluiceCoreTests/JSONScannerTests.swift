@@ -1,8 +1,6 @@
 import SluiceCore
 import Testing
 
-@testable import SluiceIngest
-
 /// The range that the scanner reports, or its fault.
 func scan(_ text: [UInt8], maxDepth: Int = 128) -> Result<Range<Int>, JSONFault> {
   text.withUnsafeBytes { bytes in

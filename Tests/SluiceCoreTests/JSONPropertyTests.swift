@@ -3,8 +3,6 @@ import SluiceCore
 import TestSupport
 import Testing
 
-@testable import SluiceIngest
-
 @Suite("JSON against others")
 struct JSONPropertyTests {
   /// Whether `bytes` between quotes are accepted, at three distances from the scanner's 16-byte steps.

@@ -1,0 +1,11 @@
+import SluiceCore
+
+/// Where records enter, running. Made and started by `sluice/`; ended once.
+package protocol IngestSource: MetricSource, Sendable {
+  var name: String { get }
+  /// Takes no connections from now on; those that are open go on.
+  func stopAccepting() async
+  /// Stops accepting, answers what is pending, closes every connection and the lanes; what is left at the deadline is
+  /// cut. The source is not used again.
+  func drain(within limit: Duration) async
+}
