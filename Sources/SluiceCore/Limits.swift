@@ -231,4 +231,19 @@ package enum Limits {
   package static let drainNanoseconds: Int64 = 10_000_000_000
   /// How often it looks whether a subscriber still gets nearer to the end.
   package static let drainPollNanoseconds: Int64 = 200_000_000
+  /// The control socket: connections at a time, and of those how many may be taps; the bytes of a request; how long one
+  /// may take to come; how long a peer may take nothing of an answer before it is cut.
+  package static let maxControlConnections = 16
+  package static let maxTaps = 8
+  package static let maxControlRequestBytes = 64 << 10
+  package static let controlRequestSeconds = 5
+  package static let controlSendSeconds = 10
+  /// Of one line of an answer: a record in JSON is at most some times larger than in the log.
+  package static let maxControlReplyBytes = 128 << 20
+  /// How long a stopping daemon waits for commands that are being answered.
+  package static let controlStopNanoseconds: Int64 = 2_000_000_000
+  /// Replaced sources whose connections go on; of more, the oldest is drained.
+  package static let maxRetiredSources = 16
+  /// How often it is looked whether the last of their connections has gone.
+  package static let retiredPollNanoseconds: Int64 = 1_000_000_000
 }

@@ -88,7 +88,7 @@ struct HTTPSourceTests {
     let source = HTTPSource(
       options, stream: stream, group: group, endpoints: endpoints, logger: Logger(label: "test"))
     do {
-      let address = try await source.start()
+      let address = try await source.start(on: ListeningSocket(host: options.host, port: options.port))
       try await body(source, try #require(address.port))
     } catch {
       await source.drain(within: .seconds(10))
