@@ -5,9 +5,6 @@ import Synchronization
 /// What an HTTP source is told by the topology.
 package struct HTTPSourceOptions: Sendable {
   package var name: String
-  package var host: String
-  /// 0 asks the kernel for a free one.
-  package var port: Int
   package var defaultTopic: String
   package var maxBodyBytes: Int
   package var headerSeconds = Limits.httpHeaderSeconds
@@ -18,15 +15,15 @@ package struct HTTPSourceOptions: Sendable {
   package var maxConnections = Limits.defaultMaxConnections
   /// Bytes of unfinished requests that all connections together may make the source hold.
   package var maxHeldBytes = Limits.maxHeldBytes
+  /// With `when_full: block`: how long a request waits for room. Nil: it is refused at once.
+  package var blockNanoseconds: Int64?
 
   package init(
-    name: String, host: String, port: Int, defaultTopic: String = "", maxBodyBytes: Int = Limits.defaultMaxRecordBytes
+    name: String, defaultTopic: String = "", maxBodyBytes: Int = Limits.defaultMaxRecordBytes
   ) {
     precondition(defaultTopic.utf8.count <= Limits.maxTopicBytes, "the topology checks topics")
     precondition(maxBodyBytes > 0 && maxBodyBytes <= Limits.maxMaxBodyBytes, "the topology checks max_body")
     self.name = name
-    self.host = host
-    self.port = port
     self.defaultTopic = defaultTopic
     self.maxBodyBytes = maxBodyBytes
   }
@@ -46,8 +43,8 @@ package protocol ControlEndpoints: Sendable {
 
 /// What all loops of one source share.
 ///
-/// `@unchecked Sendable`: constant after `init` but for two atomics; the topic's bytes are written once there and freed with the last
-/// reference.
+/// `@unchecked Sendable`: constant after `init` but for two atomics; the topic's bytes are written once there and freed
+/// with the last reference.
 final class HTTPSettings: @unchecked Sendable {
   let name: String
   let options: HTTPSourceOptions
