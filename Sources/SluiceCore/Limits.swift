@@ -240,6 +240,11 @@ package enum Limits {
   package static let controlSendSeconds = 10
   /// Of one line of an answer: a record in JSON is at most some times larger than in the log.
   package static let maxControlReplyBytes = 128 << 20
+  /// What a tap reads at a time, how many members it may ask for, and how often it looks whether its peer is still there.
+  package static let tapBatchRecords = 256
+  package static let tapBatchBytes = 256 << 10
+  package static let maxTapFilters = 64
+  package static let tapLookNanoseconds: Int64 = 500_000_000
   /// How long a stopping daemon waits for commands that are being answered.
   package static let controlStopNanoseconds: Int64 = 2_000_000_000
   /// Replaced sources whose connections go on; of more, the oldest is drained.

@@ -81,6 +81,7 @@ package enum LiveSettings {
       .init("tls", "tls", \.tls, .drained),
       .init("topic", "topic", \.topic, .nextConnections),
       .init("block_timeout", "blockTimeoutNanoseconds", \.blockTimeoutNanoseconds, .nextConnections),
+      .init("when_full", "waitsWhenFull", \.waitsWhenFull, .nextConnections),
       .init("max_body", "maxBodyBytes", \.maxBodyBytes, .nextConnections),
       .init("header_timeout", "headerTimeoutNanoseconds", \.headerTimeoutNanoseconds, .nextConnections),
       .init("idle_timeout", "idleTimeoutNanoseconds", \.idleTimeoutNanoseconds, .nextConnections),

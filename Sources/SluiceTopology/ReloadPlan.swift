@@ -42,7 +42,8 @@ package struct ReloadPlan: Sendable, Equatable {
   /// `restarts`: subscribers that begin anew though their settings may be the same, and why: their plugin's file is
   /// another, or they do not run.
   package init(from old: Topology, to new: Topology, restarts: [String: String] = [:]) {
-    let diff = TopologyDiff(from: old, to: new)
+    var diff = TopologyDiff(from: old, to: new)
+    Self.leaveBuiltin(&diff.streams, old, new)
     var refusals: [Diagnostic] = []
     streams = Self.part(diff.streams, old.streams, new.streams, \.name, LiveSettings.streams) { settings, row in
       refusals.append(
@@ -70,7 +71,7 @@ package struct ReloadPlan: Sendable, Equatable {
     if diff.identitiesChanged {
       refusals.append(Diagnostic(at: top, "identities can't change while the daemon runs", help: Self.remedy))
     }
-    refusals += Self.collisions(from: old, to: new)
+    refusals += Self.collisions(from: old, to: new) + Self.secondReaders(from: old, to: new, diff.sources)
     self.refusals = refusals
   }
 
@@ -97,6 +98,29 @@ package struct ReloadPlan: Sendable, Equatable {
     for row in different where row.effect == .refused { refuse(new, row) }
     guard let effect = different.map(\.effect).max() else { return nil }
     return Change(name: name, settings: different.map(\.key), effect: effect)
+  }
+
+  /// The built-in stream is made to the measure of the others at the start. When those change it stays as it is: it takes
+  /// the letters of larger records without what does not fit.
+  private static func leaveBuiltin(_ streams: inout TopologyDiff.Names, _ old: Topology, _ new: Topology) {
+    let kept = streams.changed.filter { name in
+      old.stream(named: name)?.isBuiltin == true && new.stream(named: name)?.isBuiltin == true
+    }
+    streams.changed.removeAll(where: kept.contains)
+    streams.untouched += kept
+  }
+
+  /// Standard input has one reader, which can't hand over what it has read.
+  private static func secondReaders(
+    from old: Topology, to new: Topology, _ names: TopologyDiff.Names
+  ) -> [Diagnostic] {
+    guard old.sources.contains(where: { $0.kind == .stdin }) else { return [] }
+    let begins = Set(names.added + names.changed)
+    return new.sources.filter { $0.kind == .stdin && begins.contains($0.name) }.map { source in
+      new.diagnostic(
+        at: source.position.value, .error,
+        "sources.\(source.name) can't take standard input over while the daemon runs", help: remedy)
+    }
   }
 
   /// A new address is bound while the old ones are held, so that the old topology can go on if anything fails. Two that

@@ -137,7 +137,7 @@ extension Daemon {
     guard let address, let socket = try await socket(on: address, of: nil) else { return nil }
     let parts = SourceParts(socket: socket, group: group, endpoints: view, logger: logger)
     return RunningSource(
-      settings: nil, source: try await parts.startAdmin(address), listen: address, socket: socket,
+      settings: nil, source: try await parts.startAdmin(), listen: address, socket: socket,
       generation: generation + 1)
   }
 }

@@ -47,7 +47,7 @@ extension Daemon {
     var outcome = ReloadOutcome(kind: .refused, generation: generation)
     do throws(LoadedTopology.Failure) {
       let origin = origin
-      let next = try await Blocking.run("reload") { () throws(LoadedTopology.Failure) in try origin.load() }
+      let next = try await Blocking.run("reload") { () throws(LoadedTopology.Failure) in try origin.reload() }
       let plan = ReloadPlan(from: topology, to: next.topology, restarts: restarts(for: next))
       outcome.plan = plan
       outcome.diagnostics = next.warnings + plan.refusals

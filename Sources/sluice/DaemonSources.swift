@@ -26,18 +26,16 @@ struct SourceParts {
   }
 
   /// What HTTP shows of the daemon, without records.
-  func startAdmin(_ address: ListenAddress) async throws(DaemonError) -> any IngestSource {
+  func startAdmin() async throws(DaemonError) -> any IngestSource {
     guard let socket else { preconditionFailure("the admin listener listens") }
-    return try await accept(
-      HTTPSourceOptions(name: "admin", host: address.host, port: address.port), on: socket, stream: nil)
+    return try await accept(HTTPSourceOptions(name: "admin"), on: socket, stream: nil)
   }
 
   private func startHTTP(
     _ settings: SourceSettings, _ socket: ListeningSocket, into stream: any IngestStream
   ) async throws(DaemonError) -> any IngestSource {
     var options = HTTPSourceOptions(
-      name: settings.name, host: settings.listen?.host ?? "", port: settings.listen?.port ?? 0,
-      defaultTopic: settings.topic, maxBodyBytes: settings.maxBodyBytes)
+      name: settings.name, defaultTopic: settings.topic, maxBodyBytes: settings.maxBodyBytes)
     options.blockNanoseconds = settings.waitsWhenFull ? settings.blockTimeoutNanoseconds : nil
     options.headerSeconds = HTTPSourceOptions.seconds(settings.headerTimeoutNanoseconds)
     options.maxConnections = settings.maxConnections
@@ -53,7 +51,7 @@ struct SourceParts {
       _ = try await source.start(on: socket)
     } catch {
       throw DaemonError(
-        message: "source \(options.name): cannot accept on \(options.host):\(options.port): \(error)",
+        message: "source \(options.name): cannot accept on \(socket.address): \(error)",
         status: ExitStatus.unavailable)
     }
     return source

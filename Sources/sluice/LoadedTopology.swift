@@ -112,9 +112,21 @@ struct TopologyOrigin: Sendable {
     library = PluginLibrary(stateDirectory: nil)
   }
 
+  /// Once more, for a reload, which a pipe could keep waiting for ever.
+  func reload() throws(LoadedTopology.Failure) -> LoadedTopology {
+    if let path {
+      var status = stat()
+      guard stat(path, &status) == 0 else { throw .unreadable("\(path): \(String(cString: strerror(errno)))") }
+      guard status.st_mode & S_IFMT == S_IFREG else {
+        throw .unreadable("\(path) is not a regular file, and can't be read again")
+      }
+    }
+    return try load(calling: path)
+  }
+
   /// `shown`: how messages call the file.
-  func load(calling shown: String? = nil) throws(LoadedTopology.Failure) -> LoadedTopology {
-    var loaded = try LoadedTopology.load(path: shown ?? path, environment: environment, library: library)
+  func load(calling shown: String?) throws(LoadedTopology.Failure) -> LoadedTopology {
+    var loaded = try LoadedTopology.load(path: shown, environment: environment, library: library)
     loaded.topology = loaded.topology.absolute(from: workingDirectory)
     return loaded
   }

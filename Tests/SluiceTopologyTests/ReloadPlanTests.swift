@@ -141,6 +141,40 @@ private func properties(of value: some Any) -> Set<String> {
     #expect(plan.refusals.isEmpty && plan.sources.added == ["web"] && plan.sources.removed == ["api"])
   }
 
+  @Test("Standard input is not read by a second source, nor by a changed one, and may be left")
+  func standardInput() throws {
+    func withInput(_ name: String, _ topic: String) throws -> Topology {
+      try load(
+        """
+        sluice: 1
+        streams: { events: {} }
+        sources: { \(name): { type: stdin, stream: events, topic: \(topic) } }
+        """
+      ).get()
+    }
+    let old = try withInput("pipe", "a")
+    #expect(ReloadPlan(from: old, to: old).refusals.isEmpty)
+    for new in [try withInput("pipe", "b"), try withInput("other", "a")] {
+      #expect(ReloadPlan(from: old, to: new).refusals.count == 1)
+    }
+    var without = old
+    without.sources = []
+    #expect(ReloadPlan(from: old, to: without).refusals.isEmpty)
+    #expect(ReloadPlan(from: without, to: old).refusals.isEmpty)
+  }
+
+  @Test("The built-in stream stays as it was started, whatever the others would make of it")
+  func builtinStream() throws {
+    let old = try topology()
+    var new = old
+    let place = try #require(new.streams.firstIndex { $0.isBuiltin })
+    new.streams[place].maxRecordBytes *= 2
+    let plan = ReloadPlan(from: old, to: new)
+    #expect(plan.isEmpty && plan.refusals.isEmpty && plan.streams.untouched.contains("dead"))
+    new.streams[place].isBuiltin = false
+    #expect(ReloadPlan(from: old, to: new).refusals.count == 1)
+  }
+
   @Test("A plugin whose file was replaced restarts its subscriber, and only that one")
   func replacedPlugin() throws {
     let old = try topology()
