@@ -125,6 +125,18 @@ package enum Limits {
   package static let maxHeldBytes = 64 << 20
   package static let uncontestedHeldBytes = 16 << 10
 
+  // MARK: Framed TCP
+
+  /// Of every frame but DATA.
+  package static let maxWireControlFrameBytes = 8 << 10
+  /// Names of streams, producers, identities, fingerprints and software.
+  package static let maxWireNameBytes = 255
+  package static let maxWireCredentialBytes = 4096
+  package static let maxWireTextBytes = 1024
+  /// What a client says it takes, unless it says otherwise; and the least that it may say.
+  package static let defaultWireClientFrameBytes = 64 << 10
+  package static let minWireClientFrameBytes = 4096
+
   // MARK: Delivery
 
   package static let defaultBatchRecords = 4096
