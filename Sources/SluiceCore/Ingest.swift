@@ -38,6 +38,9 @@ package protocol IngestLane: AnyObject {
   /// Copies one anonymous record into the lane's slab, checksummed. Nothing is numbered or visible before `submit`.
   func append(_ record: RecordFields) -> AppendResult
 
+  /// The same for one record of a known producer, numbered by `record.sequence`.
+  func append(_ record: RecordFields, producer: UInt32, epoch: UInt16) -> AppendResult
+
   /// Copies one record whose producer part came over the wire with its checksum, already verified by the caller.
   func append(
     encoded producerPart: UnsafeRawBufferPointer, crc: UInt32, producer: UInt32, epoch: UInt16

@@ -114,6 +114,17 @@ package enum Limits {
   /// Requests that may wait for the journal on one loop before its queue has to grow.
   package static let preparedWaiters = 4096
 
+  /// Elements of one body that may be refused one by one; of more the whole body is.
+  package static let maxRefusedElements = 1000
+  /// Of a longer list of records the memory is given back.
+  package static let keptListElements = 1 << 16
+  /// The largest number that a producer may begin a body with: no sum with the body's records overflows.
+  package static let maxHTTPSequence: UInt64 = 999_999_999_999_999_999
+  /// How often a request that waits for room in its stream is tried again, when no commit comes before.
+  package static let roomRetryNanoseconds: Int64 = 20_000_000
+  /// Of many that wait, how many are tried in vain before the others wait for the next time.
+  package static let roomTriesInVain = 16
+
   package static let defaultMaxBodyBytes = 4 << 20
   package static let maxMaxBodyBytes = 64 << 20
   package static let defaultHeaderTimeoutNanoseconds: Int64 = 10_000_000_000

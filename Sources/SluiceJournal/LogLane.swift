@@ -67,11 +67,13 @@ final class LogLane: IngestLane, @unchecked Sendable {
 
   // MARK: Appending
 
-  func append(_ record: RecordFields) -> AppendResult {
+  func append(_ record: RecordFields) -> AppendResult { append(record, producer: 0, epoch: 0) }
+
+  func append(_ record: RecordFields, producer: UInt32, epoch: UInt16) -> AppendResult {
     let size = record.recordBytes
     if let refusal = makeRoom(size) { return refusal }
     let crc = record.encodeProducerPart(to: cursor + RecordLayout.producerPart)
-    writeServerPart(size: size, crc: crc, producer: 0, epoch: 0)
+    writeServerPart(size: size, crc: crc, producer: producer, epoch: epoch)
     return .accepted
   }
 

@@ -100,6 +100,7 @@ extension TopologyReader {
     settings.blockTimeoutNanoseconds =
       section.duration("block_timeout", in: Limits.blockTimeoutNanoseconds)
       ?? stream?.blockTimeoutNanoseconds ?? settings.blockTimeoutNanoseconds
+    settings.waitsWhenFull = stream?.whenFull == .block
     guard settings.kind != .stdin else { return }
     settings.idleTimeoutNanoseconds =
       section.duration("idle_timeout", in: Limits.sourceTimeoutNanoseconds) ?? settings.idleTimeoutNanoseconds

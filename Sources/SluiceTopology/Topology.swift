@@ -131,6 +131,8 @@ package struct SourceSettings: Sendable, Equatable {
   package var topic: String
   /// The stream's `block_timeout` unless the source has its own.
   package var blockTimeoutNanoseconds: Int64
+  /// The stream's `when_full` is `block`.
+  package var waitsWhenFull = false
   /// HTTP: the largest body.
   package var maxBodyBytes = Limits.defaultMaxBodyBytes
   package var headerTimeoutNanoseconds = Limits.defaultHeaderTimeoutNanoseconds

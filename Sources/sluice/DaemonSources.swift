@@ -34,8 +34,8 @@ struct SourceParts {
   ) async throws(DaemonError) -> any IngestSource {
     var options = HTTPSourceOptions(
       name: settings.name, host: address.host, port: address.port, defaultTopic: settings.topic,
-      // A larger body could never be stored.
-      maxBodyBytes: min(settings.maxBodyBytes, stream.maxRecordBytes))
+      maxBodyBytes: settings.maxBodyBytes)
+    options.blockNanoseconds = settings.waitsWhenFull ? settings.blockTimeoutNanoseconds : nil
     options.headerSeconds = HTTPSourceOptions.seconds(settings.headerTimeoutNanoseconds)
     options.maxConnections = settings.maxConnections
     options.idleSeconds = HTTPSourceOptions.seconds(settings.idleTimeoutNanoseconds)

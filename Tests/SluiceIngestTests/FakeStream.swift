@@ -13,6 +13,10 @@ final class FakeStream: IngestStream, @unchecked Sendable {
     var key: String
     var eventTime: Int64
     var payload: [UInt8]
+    var sequence: UInt64 = 0
+    var producer: UInt32 = 0
+    var epoch: UInt16 = 0
+    var isConsumed = false
     var text: String { String(decoding: payload, as: UTF8.self) }
   }
 
@@ -22,6 +26,9 @@ final class FakeStream: IngestStream, @unchecked Sendable {
     var acknowledged: UInt64 = 0
     var submits = 0
     var full: FullReason?
+    /// What the ring has left; appended and reserved bytes come off it, and `commit` gives them back.
+    var roomBytes = Int.max
+    var usedBytes = 0
     var openLanes = 0
     var wakes: [(position: UInt64, wake: @Sendable () -> Void)] = []
   }
@@ -64,10 +71,24 @@ final class FakeStream: IngestStream, @unchecked Sendable {
 
   func setFull(_ reason: FullReason?) { state.withLock { $0.full = reason } }
 
+  /// From now on this much fits in between two commits.
+  func setRoom(_ bytes: Int) { state.withLock { $0.roomBytes = bytes } }
+
+  /// Takes `bytes` of the ring, all or none.
+  func take(_ bytes: Int) -> FullReason? {
+    state.withLock { state in
+      if let reason = state.full { return reason }
+      guard bytes <= state.roomBytes - state.usedBytes else { return .ring }
+      state.usedBytes += bytes
+      return nil
+    }
+  }
+
   /// Makes everything that was submitted durable and wakes who asked, as the commit thread does.
   func commit() {
     let wakes = state.withLock { state in
       state.acknowledged = state.submitted
+      state.usedBytes = 0
       defer { state.wakes = [] }
       return state.wakes
     }
@@ -79,20 +100,33 @@ final class FakeLane: IngestLane {
   private let stream: FakeStream
   private let wake: @Sendable () -> Void
   private var pending: [FakeStream.Record] = []
+  private var reserved = 0
 
   init(stream: FakeStream, wake: @escaping @Sendable () -> Void) {
     self.stream = stream
     self.wake = wake
   }
 
-  func append(_ record: RecordFields) -> AppendResult {
-    if let reason = stream.state.withLock({ $0.full }) { return .full(reason) }
+  func append(_ record: RecordFields) -> AppendResult { append(record, producer: 0, epoch: 0) }
+
+  func append(_ record: RecordFields, producer: UInt32, epoch: UInt16) -> AppendResult {
     guard record.recordBytes <= stream.maxRecordBytes else { return .tooLarge(limit: stream.maxRecordBytes) }
+    if let reason = take(record.recordBytes) { return .full(reason) }
     pending.append(
       .init(
         topic: String(decoding: record.topic, as: UTF8.self), key: String(decoding: record.key, as: UTF8.self),
-        eventTime: record.eventTime, payload: Array(record.payload)))
+        eventTime: record.eventTime, payload: Array(record.payload), sequence: record.sequence, producer: producer,
+        epoch: epoch))
     return .accepted
+  }
+
+  /// Out of what was reserved, else out of the ring.
+  private func take(_ bytes: Int) -> FullReason? {
+    guard bytes > reserved else {
+      reserved -= bytes
+      return nil
+    }
+    return stream.take(bytes)
   }
 
   func append(
@@ -101,12 +135,26 @@ final class FakeLane: IngestLane {
     .tooLarge(limit: 0)
   }
 
-  func reserve(bytes: Int) -> FullReason? { stream.state.withLock { $0.full } }
+  func reserve(bytes: Int) -> FullReason? {
+    if let reason = stream.take(bytes) { return reason }
+    reserved += bytes
+    return nil
+  }
 
-  func appendConsumed(producer: UInt32, epoch: UInt16, sequence: UInt64) -> AppendResult { .tooLarge(limit: 0) }
+  func appendConsumed(producer: UInt32, epoch: UInt16, sequence: UInt64) -> AppendResult {
+    if let reason = take(Limits.serverPartBytes + Limits.producerFixedBytes) { return .full(reason) }
+    pending.append(
+      .init(
+        topic: "", key: "", eventTime: 0, payload: [], sequence: sequence, producer: producer, epoch: epoch,
+        isConsumed: true))
+    return .accepted
+  }
 
   func submit() -> UInt64 {
-    stream.state.withLock { state in
+    let unused = reserved
+    reserved = 0
+    return stream.state.withLock { state in
+      state.usedBytes -= unused
       state.submits += 1
       state.records += pending
       state.submitted += UInt64(pending.count)

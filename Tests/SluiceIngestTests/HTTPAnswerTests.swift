@@ -110,7 +110,7 @@ struct HTTPAnswerTests {
   @Test(arguments: [
     ("GET /log HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method_not_allowed"),
     ("POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 405, "method_not_allowed"),
-    ("GET /logs HTTP/1.1\r\nHost: x\r\n\r\n", 404, "not_found"),
+    ("GET /log/ HTTP/1.1\r\nHost: x\r\n\r\n", 404, "not_found"),
     ("POST /%6cog HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 404, "not_found"),
     ("POST /log HTTP/1.1\r\nHost: x\r\n\r\n", 411, "length_required"),
     (post(body, headers: "Content-Encoding: gzip\r\n"), 415, "unsupported_encoding"),

@@ -24,6 +24,21 @@ final class HTTPHarness {
     loop.open()
   }
 
+  /// Another loop of the same source.
+  init(on stream: FakeStream) {
+    self.stream = stream
+    let options = HTTPSourceOptions(name: "api", host: "127.0.0.1", port: 0, defaultTopic: "web", maxBodyBytes: 4096)
+    let settings = HTTPSettings(options, stream: stream, endpoints: FakeEndpoints())
+    loop = HTTPLoop(eventLoop: eventLoop, settings: settings, counters: counters)
+    loop.open()
+  }
+
+  /// A metric of this loop, with the label that tells it from others of its name.
+  func value(_ name: String, _ label: String? = nil) -> Double? {
+    let family = HTTPCounters.families(source: "api", [counters]).first { $0.name == name }
+    return family?.samples.first { label == nil || $0.labels.last?.1 == label }?.value
+  }
+
   func connect() throws -> TestConnection {
     let channel = EmbeddedChannel(loop: eventLoop)
     try channel.pipeline.syncOperations.addHandler(HTTPConnection(loop: loop))

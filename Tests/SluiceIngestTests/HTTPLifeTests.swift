@@ -186,6 +186,6 @@ struct HTTPLifeTests {
     #expect(value("sluice_source_received_bytes_total") == Double(text.utf8.count + post(Self.body).utf8.count))
     #expect(value("sluice_source_connections") == 1)
     connection.channel.close(promise: nil)
-    #expect(HTTPCounters.families(source: "api", [harness.counters])[4].samples[0].value == 0)
+    #expect(HTTPCounters.families(source: "api", [harness.counters])[6].samples[0].value == 0)
   }
 }

@@ -25,11 +25,39 @@ package struct JSONScanner {
     precondition(maxDepth >= 1 && maxDepth <= deepest)
     guard let base = text.baseAddress, !text.isEmpty else { throw JSONFault(.unexpectedEnd, 0) }
     var scanner = JSONScanner(base: base, count: text.count, maxDepth: maxDepth)
-    try scanner.run()
-    guard scanner.isObject else { throw JSONFault(.notAnObject, scanner.start) }
-    if scanner.notString >= 0 { throw JSONFault(.messageNotString, scanner.notString) }
-    guard scanner.messageStart >= 0 else { throw JSONFault(.messageMissing, scanner.end) }
+    try scanner.run(isPart: false)
+    if let fault = scanner.contentFault { throw fault }
     return scanner.messageStart..<scanner.messageEnd
+  }
+
+  /// One value out of a longer text.
+  package struct Element {
+    /// The bytes of the value, if it is an object or an array.
+    package var value: Range<Int>
+    /// The first byte behind it that is no white space; the text's length if there is none.
+    package var next: Int
+    /// Why it would not do as a text of its own.
+    package var contentFault: JSONFault?
+  }
+
+  /// Reads one value of `text`, from `offset` on; white space around it is passed over. Offsets count from the start of
+  /// `text`.
+  package static func element(
+    of text: UnsafeRawBufferPointer, from offset: Int, maxDepth: Int
+  ) throws(JSONFault) -> Element {
+    precondition(maxDepth >= 1 && maxDepth <= deepest && offset <= text.count)
+    guard let base = text.baseAddress else { throw JSONFault(.unexpectedEnd, 0) }
+    var scanner = JSONScanner(base: base, count: text.count, maxDepth: maxDepth)
+    scanner.at = offset
+    try scanner.run(isPart: true)
+    return Element(
+      value: scanner.start..<max(scanner.start, scanner.end + 1), next: scanner.at, contentFault: scanner.contentFault)
+  }
+
+  private var contentFault: JSONFault? {
+    guard isObject else { return JSONFault(.notAnObject, start) }
+    if notString >= 0 { return JSONFault(.messageNotString, notString) }
+    return messageStart >= 0 ? nil : JSONFault(.messageMissing, end)
   }
 
   private let base: UnsafeRawPointer
@@ -53,7 +81,7 @@ package struct JSONScanner {
 
   private enum State { case value, key, afterValue }
 
-  private mutating func run() throws(JSONFault) {
+  private mutating func run(isPart: Bool) throws(JSONFault) {
     skipWhiteSpace()
     start = at
     isObject = at < count && byte == UInt8(ascii: "{")
@@ -70,7 +98,7 @@ package struct JSONScanner {
         state = .value
       case .afterValue:
         guard depth > 0 else {
-          guard at == count else { throw JSONFault(.trailingBytes, at) }
+          guard isPart || at == count else { throw JSONFault(.trailingBytes, at) }
           return
         }
         state = try separator()

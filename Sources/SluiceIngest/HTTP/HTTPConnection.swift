@@ -8,8 +8,9 @@
 //                `Limits.httpLingerSeconds` pass. Only after a refusal: closing at once would reset the connection
 //                under the answer. Otherwise `closing` goes to `closed`.
 //
-// Reading stops while `maxPipelinedRequests` wait for answers or the peer takes none (`isHeld`); nothing is parsed
-// meanwhile.
+// Reading stops while `maxPipelinedRequests` wait for answers, the peer takes none, or a request waits for room in the
+// stream (`isHeld`); nothing is parsed meanwhile. A request that waits stays in `rest` and is parsed anew when it is its
+// turn.
 
 import NIOCore
 import SluiceCore
@@ -17,7 +18,7 @@ import Synchronization
 
 /// Confined to the loop of its channel. What every request touches is `@exclusivity(unchecked)`: each access is a load,
 /// a store, or a call into a value that cannot reach back here, so none can overlap another on the one thread.
-final class HTTPConnection: ChannelDuplexHandler {
+final class HTTPConnection: ChannelDuplexHandler, RoomWaiter {
   typealias InboundIn = ByteBuffer
   typealias OutboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
@@ -36,6 +37,11 @@ final class HTTPConnection: ChannelDuplexHandler {
   /// Requests whose answers wait in the loop's queue.
   @exclusivity(unchecked) private var waiting = 0
   @exclusivity(unchecked) private var needsFlush = false
+  /// Where the waiting room keeps this connection; −1 once it doesn't.
+  @exclusivity(unchecked) var place = -1
+  /// The next request waits for room, or has waited long enough.
+  @exclusivity(unchecked) private var isBlocked = false
+  @exclusivity(unchecked) private(set) var givesUp = false
   private var readIsHeld = false
   private var peerIsDone = false
   private var lingers = false
@@ -77,6 +83,7 @@ final class HTTPConnection: ChannelDuplexHandler {
   private func forget() {
     life = .closed
     context = nil
+    loop.waitingRoom.leave(self)
     drop()
     loop.remove(self)
   }
@@ -147,7 +154,7 @@ final class HTTPConnection: ChannelDuplexHandler {
   // MARK: Requests
 
   private var isHeld: Bool {
-    waiting >= loop.settings.options.maxPipelinedRequests || context?.channel.isWritable == false
+    isBlocked || waiting >= loop.settings.options.maxPipelinedRequests || context?.channel.isWritable == false
   }
 
   private func serveRest() {
@@ -170,10 +177,15 @@ final class HTTPConnection: ChannelDuplexHandler {
         let wasInBody = parser.isInBody
         switch parser.parse(unread) {
         case .request(let request):
+          guard serve(request, unread) else {
+            block()
+            break
+          }
           served += request.consumed
           continueIsSent = false
-          serve(request, unread)
           since = loop.sweeps
+          loop.waitingRoom.leave(self)
+          givesUp = false
         case .needMore:
           if hadBegun != parser.isMidRequest || wasInBody != parser.isInBody { since = loop.sweeps }
           sendContinueIfAwaited(unread.count)
@@ -188,6 +200,25 @@ final class HTTPConnection: ChannelDuplexHandler {
     bytes.moveReaderIndex(forwardBy: served)
   }
 
+  // MARK: Waiting for room
+
+  private func block() {
+    isBlocked = true
+    guard place < 0 else { return }
+    loop.counters.requestBlocked()
+    loop.waitingRoom.enter(self, for: loop.settings.options.blockNanoseconds ?? 0)
+  }
+
+  func tryAgain() {
+    isBlocked = false
+    resume()
+  }
+
+  func giveUp() {
+    givesUp = true
+    tryAgain()
+  }
+
   private func sendContinueIfAwaited(_ count: Int) {
     guard parser.isInBody, parser.head.expectsContinue, !continueIsSent, waiting == 0, count == parser.bodyStart else {
       return
@@ -196,10 +227,13 @@ final class HTTPConnection: ChannelDuplexHandler {
     write(ByteBuffer(string: "HTTP/1.1 100 Continue\r\n\r\n"))
   }
 
+  // MARK: Refusing what is no request
+
   /// The last answer on this connection, to something that is no request.
   private func refuse(_ status: HTTPStatus, code: String, detail: String) {
     _ = loop.now()
     lingers = true
+    loop.waitingRoom.leave(self)
     answer(loop.responses.problem(status, code: code, detail: detail, .close), .close)
   }
 
@@ -213,14 +247,19 @@ final class HTTPConnection: ChannelDuplexHandler {
 
   /// `202` once the record that was appended last is durable.
   func answerAccepted(_ persistence: HTTPPersistence) {
-    waiting += 1
-    if case .implied = persistence {
-      loop.answerAccepted(self)
-    } else {
-      if case .close = persistence { life = .closing }
+    guard case .implied = persistence else {
       let response = HTTPResponse(status: .accepted, bytes: loop.responses.accepted(persistence))
-      loop.answer(self, response, closes: life == .closing)
+      return answerWhenDurable(response, persistence)
     }
+    waiting += 1
+    loop.answerAccepted(self)
+  }
+
+  /// Any other answer that says what the log has: once that is durable.
+  func answerWhenDurable(_ response: HTTPResponse, _ persistence: HTTPPersistence) {
+    waiting += 1
+    if case .close = persistence { life = .closing }
+    loop.answer(self, response, closes: life == .closing)
   }
 
   /// Any other answer: at once if none waits before it.
@@ -338,7 +377,7 @@ final class HTTPConnection: ChannelDuplexHandler {
     let options = loop.settings.options
     let age = now - since - 1
     switch life {
-    case .open where waiting > 0:
+    case .open where waiting > 0 || isBlocked:
       return false
     case .open where parser.isMidRequest:
       guard age >= (parser.isInBody ? options.bodySeconds : options.headerSeconds) else { return false }

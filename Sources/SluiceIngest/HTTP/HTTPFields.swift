@@ -13,6 +13,9 @@ struct SeenFields: OptionSet {
   static var time: SeenFields { SeenFields(rawValue: 128) }
   /// `Connection: close`, which may stand more than once.
   static var close: SeenFields { SeenFields(rawValue: 256) }
+  static var producer: SeenFields { SeenFields(rawValue: 512) }
+  static var epoch: SeenFields { SeenFields(rawValue: 1024) }
+  static var sequence: SeenFields { SeenFields(rawValue: 2048) }
 }
 
 extension HTTPRequestParser {
@@ -41,6 +44,15 @@ extension HTTPRequestParser {
     case (12, UInt8(ascii: "s")) where HTTPBytes.equals(name, ignoringCase: "sluice-topic"):
       head.topic = span
       return once(.topic)
+    case (12, UInt8(ascii: "s")) where HTTPBytes.equals(name, ignoringCase: "sluice-epoch"):
+      head.epoch = span
+      return once(.epoch)
+    case (15, UInt8(ascii: "s")) where HTTPBytes.equals(name, ignoringCase: "sluice-producer"):
+      head.producer = span
+      return once(.producer)
+    case (15, UInt8(ascii: "s")) where HTTPBytes.equals(name, ignoringCase: "sluice-sequence"):
+      head.sequence = span
+      return once(.sequence)
     case (14, UInt8(ascii: "c")) where HTTPBytes.equals(name, ignoringCase: "content-length"):
       guard let length = decimal(value) else { return .badContentLength }
       head.contentLength = length

@@ -6,6 +6,9 @@
 //           once. If batches remain, one wake is asked for at the oldest position.
 //   commit thread ── wake ──► execute(settle)      one per commit
 //
+// A numbered record is submitted at once, under its producer's lock; its answer waits like the others for the tick's end.
+// A request that finds the stream full is refused, or waits in the `WaitingRoom`.
+//
 // `answers` is first in, first out over all connections, and a batch is a number of them. So the answers of one
 // connection keep the order of its requests, also when an answer that needs no durability (a 400) follows a 202 that
 // waits: it joins the queue. Without the journal's help nothing here blocks, and nothing is allocated per request.
@@ -36,9 +39,15 @@ final class HTTPLoop: @unchecked Sendable {
   let settings: HTTPSettings
   let counters: HTTPCounters
   @exclusivity(unchecked) private(set) var responses: HTTPResponses
-  @exclusivity(unchecked) private var lane: (any IngestLane)?
+  @exclusivity(unchecked) private(set) var lane: (any IngestLane)?
   @exclusivity(unchecked) private var answers: CircularBuffer<Answer>
   @exclusivity(unchecked) private var batches: CircularBuffer<Batch>
+  /// The records of the body at hand.
+  @exclusivity(unchecked) var records = RecordList()
+  /// Requests that wait for room in the stream.
+  let waitingRoom: WaitingRoom
+  /// What the answers queued since the last submit wait for beside it.
+  @exclusivity(unchecked) private var openPosition: UInt64 = 0
   /// Answers queued since the last submit.
   @exclusivity(unchecked) private var openAnswers = 0
   @exclusivity(unchecked) private var endOfTickIsScheduled = false
@@ -64,6 +73,7 @@ final class HTTPLoop: @unchecked Sendable {
     self.settings = settings
     self.counters = counters
     responses = HTTPResponses(now: Clock.wall())
+    waitingRoom = WaitingRoom(eventLoop: eventLoop)
     answers = CircularBuffer(initialCapacity: settings.stream == nil ? 16 : Limits.preparedWaiters)
     batches = CircularBuffer(initialCapacity: 256)
   }
@@ -91,6 +101,9 @@ final class HTTPLoop: @unchecked Sendable {
   func append(_ record: RecordFields) -> AppendResult {
     lane?.append(record) ?? .full(.closing)
   }
+
+  /// What is answered from now on in this tick says that the record at `position` is durable.
+  func answersWait(for position: UInt64) { openPosition = max(openPosition, position) }
 
   /// The time of this tick.
   @inline(__always)
@@ -140,8 +153,9 @@ final class HTTPLoop: @unchecked Sendable {
     endOfTickIsScheduled = false
     tickTime = 0
     if let lane, openAnswers > 0 {
-      batches.append(Batch(position: lane.submit(), answers: openAnswers))
+      batches.append(Batch(position: max(lane.submit(), openPosition), answers: openAnswers))
       openAnswers = 0
+      openPosition = 0
     }
     settle()
   }
@@ -149,6 +163,7 @@ final class HTTPLoop: @unchecked Sendable {
   private func woken() {
     wakeIsAsked = false
     settle()
+    waitingRoom.tryAll()
   }
 
   /// Writes every answer whose batch is acknowledged, then asks to be woken for the next one.
@@ -243,6 +258,7 @@ final class HTTPLoop: @unchecked Sendable {
     isDraining = true
     let promise = eventLoop.makePromise(of: Void.self)
     drained = promise
+    waitingRoom.dismissAll()
     for connection in connections { connection.closeIfIdle() }
     drainDeadline = eventLoop.scheduleTask(in: limit) { [weak self] in
       guard let self else { return }

@@ -14,7 +14,9 @@ final class HTTPCounters: @unchecked Sendable {
     static let closed = opened + 1
     static let timedOut = closed + 1
     static let refused = timedOut + 1
-    static let count = refused + 1
+    static let duplicates = refused + 1
+    static let blocked = duplicates + 1
+    static let count = blocked + 1
   }
 
   private let cells: UnsafeMutablePointer<Atomic<UInt64>>
@@ -30,9 +32,11 @@ final class HTTPCounters: @unchecked Sendable {
   }
 
   func answered(_ status: HTTPStatus, _ count: Int = 1) { add(Layout.statuses + status.rawValue, count) }
-  func rejected(_ reason: RejectReason) { add(Layout.reasons + reason.rawValue, 1) }
+  func rejected(_ reason: RejectReason, _ count: Int = 1) { add(Layout.reasons + reason.rawValue, count) }
   func received(bytes: Int) { add(Layout.bytes, bytes) }
-  func recordAccepted() { add(Layout.accepted, 1) }
+  func recordsAccepted(_ count: Int) { add(Layout.accepted, count) }
+  func duplicates(_ count: Int) { add(Layout.duplicates, count) }
+  func requestBlocked() { add(Layout.blocked, 1) }
   func connectionOpened() { add(Layout.opened, 1) }
   func connectionClosed() { add(Layout.closed, 1) }
   func connectionTimedOut() { add(Layout.timedOut, 1) }
@@ -63,6 +67,12 @@ final class HTTPCounters: @unchecked Sendable {
         samples: one(sum(Layout.accepted))),
       MetricFamily(
         "sluice_source_rejected_records_total", .counter, help: "Records not taken, by reason.", samples: rejects),
+      MetricFamily(
+        "sluice_source_duplicate_records_total", .counter,
+        help: "Records that their producer sent again, stored already.", samples: one(sum(Layout.duplicates))),
+      MetricFamily(
+        "sluice_source_blocked_requests_total", .counter,
+        help: "Requests that waited for room in the stream.", samples: one(sum(Layout.blocked))),
       MetricFamily(
         "sluice_source_received_bytes_total", .counter, help: "Bytes of all requests, framing included.",
         samples: one(sum(Layout.bytes))),

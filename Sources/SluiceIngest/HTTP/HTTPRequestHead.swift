@@ -61,6 +61,9 @@ package struct HTTPRequestHead: Equatable, Sendable {
   package var topic = ByteSpan.none
   package var key = ByteSpan.none
   package var time = ByteSpan.none
+  package var producer = ByteSpan.none
+  package var epoch = ByteSpan.none
+  package var sequence = ByteSpan.none
   /// `Content-Length`, or −1 if there was none.
   package var contentLength = -1
   package var isChunked = false
@@ -71,6 +74,9 @@ package struct HTTPRequestHead: Equatable, Sendable {
   package var isEncoded = false
 
   package init() {}
+
+  /// Whether the producer numbers its records.
+  package var isSequenced: Bool { !(producer.isEmpty && epoch.isEmpty && sequence.isEmpty) }
 
   /// Neither `Content-Length` nor `Transfer-Encoding`: by the protocol an empty body.
   package var hasBody: Bool { isChunked || contentLength >= 0 }

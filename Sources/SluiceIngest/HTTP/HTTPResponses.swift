@@ -62,11 +62,11 @@ struct HTTPResponses {
     make(.accepted, type: Self.json, body: Self.queued, persistence)
   }
 
-  /// The answer when the stream refuses: come back later, or don't count on it.
-  func full(_ reason: FullReason, _ persistence: HTTPPersistence) -> HTTPResponse {
+  /// The answer when the stream refuses: come back later, or don't count on it, as after a request that `hasWaited`.
+  func full(_ reason: FullReason, hasWaited: Bool, _ persistence: HTTPPersistence) -> HTTPResponse {
     let status: HTTPStatus
     switch reason {
-    case .ring, .retention: status = .tooManyRequests
+    case .ring, .retention: status = hasWaited ? .unavailable : .tooManyRequests
     case .disk, .closing: status = .unavailable
     }
     if case .implied = persistence {
@@ -81,22 +81,36 @@ struct HTTPResponses {
       extra: "Retry-After: \(Limits.retryAfterSeconds)\r\n")
   }
 
-  /// A problem details answer (RFC 9457).
+  /// A problem details answer (RFC 9457). `member` is one that says more, with a number.
   func problem(
-    _ status: HTTPStatus, code: String, detail: String, offset: Int? = nil, _ persistence: HTTPPersistence,
-    extra: String = "", omitsBody: Bool = false
+    _ status: HTTPStatus, code: String, detail: String, member: (name: String, value: Int)? = nil,
+    _ persistence: HTTPPersistence, extra: String = "", omitsBody: Bool = false
   ) -> HTTPResponse {
-    let body = Self.problem(status, code: code, detail: detail, offset: offset)
+    let body = Self.problem(status, code: code, detail: detail, member: member)
     return HTTPResponse(
       status: status,
       bytes: make(status, type: Self.problem, body: body, persistence, extra: extra, omitsBody: omitsBody))
   }
 
   /// `code` and `detail` are ours and hold nothing that JSON must escape.
-  private static func problem(_ status: HTTPStatus, code: String, detail: String, offset: Int? = nil) -> String {
-    let place = offset.map { #","offset":\#($0)"# } ?? ""
+  private static func problem(
+    _ status: HTTPStatus, code: String, detail: String, member: (name: String, value: Int)? = nil
+  ) -> String {
+    let place = member.map { #","\#($0.name)":\#($0.value)"# } ?? ""
     return #"{"type":"about:blank","title":"\#(status.reason)","status":\#(status.code),"#
       + #""code":"\#(code)","detail":"\#(detail)"\#(place)}"#
+  }
+
+  /// What became of a body's records.
+  func received(_ list: RecordList, _ persistence: HTTPPersistence) -> HTTPResponse {
+    var body = #"{"accepted":\#(list.accepted),"rejected":["#
+    for (index, refusal) in list.refusals.enumerated() {
+      let place = refusal.offset.map { #","offset":\#($0)"# } ?? ""
+      body += index == 0 ? "" : ","
+      body += #"{"index":\#(refusal.index),"code":"\#(refusal.code)","detail":"\#(refusal.detail)"\#(place)}"#
+    }
+    body += "]}"
+    return HTTPResponse(status: .accepted, bytes: make(.accepted, type: Self.json, body: body, persistence))
   }
 
   /// A whole response. `extra` holds complete header lines.

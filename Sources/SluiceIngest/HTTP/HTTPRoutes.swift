@@ -3,29 +3,54 @@ import SluiceCore
 
 /// What is served where. The path is compared as sent: `/%6cog` and `//log` are other places.
 private enum Route {
-  case log, health, ready, metrics
+  case log, logs, health, ready, metrics
 
   @inline(__always)
   init?(_ path: UnsafeRawBufferPointer) {
     switch path.count {
     case 4 where HTTPBytes.equals(path, "/log"): self = .log
+    case 5 where HTTPBytes.equals(path, "/logs"): self = .logs
     case 6 where HTTPBytes.equals(path, "/ready"): self = .ready
     case 7 where HTTPBytes.equals(path, "/health"): self = .health
     case 8 where HTTPBytes.equals(path, "/metrics"): self = .metrics
     default: return nil
     }
   }
+
+  var takesRecords: Bool { self == .log || self == .logs }
 }
 
 extension HTTPConnection {
-  /// Serves one whole request; `bytes` are those that it was parsed from.
+  /// Serves one whole request; `bytes` are those that it was parsed from. False: there is no room for its records, and it
+  /// is to wait.
   @inline(__always)
-  func serve(_ request: HTTPRequest, _ bytes: UnsafeRawBufferPointer) {
+  func serve(_ request: HTTPRequest, _ bytes: UnsafeRawBufferPointer) -> Bool {
     let now = loop.now()
-    guard let route = Route(request.head.path.of(bytes)), route != .log || loop.settings.stream != nil else {
-      return problem(request, .notFound, code: "not_found", detail: "nothing is served here")
+    guard let route = Route(request.head.path.of(bytes)), !route.takesRecords || loop.settings.stream != nil else {
+      problem(request, .notFound, code: "not_found", detail: "nothing is served here")
+      return true
     }
-    guard route == .log else { return show(route, request, bytes) }
+    guard route.takesRecords else {
+      show(route, request, bytes)
+      return true
+    }
+    guard request.head.method == .post, request.head.hasBody, !request.head.isEncoded else {
+      refuseForm(of: request)
+      return true
+    }
+    let body: UnsafeRawBufferPointer
+    if request.head.isChunked {
+      let joined = loop.room(for: request.bodyBytes)
+      request.copyBody(from: bytes, to: joined)
+      body = UnsafeRawBufferPointer(joined)
+    } else {
+      body = request.rawBody.of(bytes)
+    }
+    return route == .log ? log(request, bytes, body: body, now) : logs(request, bytes, body: body, now)
+  }
+
+  /// A request that is none for records.
+  private func refuseForm(of request: HTTPRequest) {
     guard request.head.method == .post else {
       return problem(
         request, .methodNotAllowed, code: "method_not_allowed", detail: "records are posted", extra: "Allow: POST\r\n")
@@ -33,83 +58,9 @@ extension HTTPConnection {
     guard request.head.hasBody else {
       return problem(request, .lengthRequired, code: "length_required", detail: "a record needs a body")
     }
-    guard !request.head.isEncoded else {
-      return problem(
-        request, .unsupportedEncoding, code: "unsupported_encoding", detail: "the body must not be encoded",
-        extra: "Accept-Encoding: identity\r\n")
-    }
-    if request.head.isChunked {
-      let body = loop.room(for: request.bodyBytes)
-      request.copyBody(from: bytes, to: body)
-      log(request, bytes, body: UnsafeRawBufferPointer(body), now)
-    } else {
-      log(request, bytes, body: request.rawBody.of(bytes), now)
-    }
-  }
-
-  // MARK: POST /log
-
-  @inline(__always)
-  private func log(
-    _ request: HTTPRequest, _ bytes: UnsafeRawBufferPointer, body: UnsafeRawBufferPointer, _ now: Int64
-  ) {
-    do throws(JSONFault) {
-      _ = try JSONScanner.message(of: body, maxDepth: Limits.maxJSONDepth)
-    } catch {
-      return refuse(request, error)
-    }
-    var record = RecordFields(eventTime: now, topic: loop.settings.defaultTopic, payload: body)
-    if let fault = addMetadata(of: request.head, bytes, to: &record) {
-      loop.counters.rejected(.metadata)
-      return problem(request, .badRequest, code: fault.code, detail: fault.detail)
-    }
-    switch loop.append(record) {
-    case .accepted:
-      loop.counters.recordAccepted()
-      answerAccepted(persistence(request.head))
-    case .full(let reason):
-      loop.counters.rejected(RejectReason(reason))
-      let persistence = persistence(request.head)
-      answer(loop.responses.full(reason, persistence), persistence)
-    case .tooLarge(let limit):
-      loop.counters.rejected(.tooLarge)
-      problem(
-        request, .bodyTooLarge, code: "record_too_large", detail: "the stream takes records of up to \(limit) bytes")
-    }
-  }
-
-  private struct MetadataFault {
-    var code: String
-    var detail: String
-  }
-
-  /// The headers that say more about the record. An empty one counts as absent.
-  @inline(__always)
-  private func addMetadata(
-    of head: HTTPRequestHead, _ bytes: UnsafeRawBufferPointer, to record: inout RecordFields
-  ) -> MetadataFault? {
-    if !head.topic.isEmpty {
-      record.topic = head.topic.of(bytes)
-      guard record.topic.count <= Limits.maxTopicBytes, UTF8Bytes.isValid(record.topic), !record.topic.contains(0x09)
-      else {
-        return MetadataFault(
-          code: "bad_topic", detail: "Sluice-Topic is at most \(Limits.maxTopicBytes) bytes of UTF-8 without tabs")
-      }
-    }
-    if !head.key.isEmpty {
-      record.key = head.key.of(bytes)
-      guard record.key.count <= Limits.maxKeyBytes, UTF8Bytes.isValid(record.key) else {
-        return MetadataFault(code: "bad_key", detail: "Sluice-Key is at most \(Limits.maxKeyBytes) bytes of UTF-8")
-      }
-    }
-    if !head.time.isEmpty {
-      guard let time = EventTime.nanoseconds(head.time.of(bytes)) else {
-        return MetadataFault(
-          code: "bad_time", detail: "Sluice-Time is an RFC 3339 time or nanoseconds since 1970 in decimal")
-      }
-      record.eventTime = time
-    }
-    return nil
+    problem(
+      request, .unsupportedEncoding, code: "unsupported_encoding", detail: "the body must not be encoded",
+      extra: "Accept-Encoding: identity\r\n")
   }
 
   // MARK: What the daemon shows
@@ -123,7 +74,7 @@ extension HTTPConnection {
     switch route {
     case .health: show(loop.settings.endpoints.health(), request)
     case .ready: show(loop.settings.endpoints.ready(), request)
-    case .metrics, .log:
+    case .metrics, .log, .logs:
       let form = MetricsExposition.Form(accept: request.head.accept.of(bytes))
       let text = MetricsExposition.render(loop.settings.endpoints.metricFamilies(), as: form)
       show(.ok, form.contentType, text, request)
@@ -144,30 +95,15 @@ extension HTTPConnection {
 
   // MARK: Refusals
 
-  private func refuse(_ request: HTTPRequest, _ fault: JSONFault) {
-    loop.counters.rejected(.json)
-    problem(
-      request, .badRequest, code: "\(fault.code.name)", detail: "\(fault.code.detail)", offset: fault.offset)
-  }
-
-  private func problem(
-    _ request: HTTPRequest, _ status: HTTPStatus, code: String, detail: String, offset: Int? = nil, extra: String = ""
+  func problem(
+    _ request: HTTPRequest, _ status: HTTPStatus, code: String, detail: String,
+    member: (name: String, value: Int)? = nil,
+    extra: String = ""
   ) {
     let persistence = persistence(request.head)
     let response = loop.responses.problem(
-      status, code: code, detail: detail, offset: offset, persistence, extra: extra,
+      status, code: code, detail: detail, member: member, persistence, extra: extra,
       omitsBody: request.head.method == .head)
     answer(response, persistence)
-  }
-}
-
-extension RejectReason {
-  fileprivate init(_ reason: FullReason) {
-    switch reason {
-    case .ring: self = .ring
-    case .retention: self = .retention
-    case .disk: self = .disk
-    case .closing: self = .closing
-    }
   }
 }

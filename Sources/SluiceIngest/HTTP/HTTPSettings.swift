@@ -18,6 +18,8 @@ package struct HTTPSourceOptions: Sendable {
   package var maxConnections = Limits.defaultMaxConnections
   /// Bytes of unfinished requests that all connections together may make the source hold.
   package var maxHeldBytes = Limits.maxHeldBytes
+  /// With `when_full: block`: how long a request waits for room. Nil: it is refused at once.
+  package var blockNanoseconds: Int64?
 
   package init(
     name: String, host: String, port: Int, defaultTopic: String = "", maxBodyBytes: Int = Limits.defaultMaxRecordBytes
@@ -46,8 +48,8 @@ package protocol ControlEndpoints: Sendable {
 
 /// What all loops of one source share.
 ///
-/// `@unchecked Sendable`: constant after `init` but for two atomics; the topic's bytes are written once there and freed with the last
-/// reference.
+/// `@unchecked Sendable`: constant after `init` but for two atomics; the topic's bytes are written once there and freed
+/// with the last reference.
 final class HTTPSettings: @unchecked Sendable {
   let name: String
   let options: HTTPSourceOptions

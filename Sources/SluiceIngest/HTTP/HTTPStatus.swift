@@ -1,7 +1,7 @@
 /// The statuses that are ever answered; each has its counter.
 enum HTTPStatus: Int, CaseIterable {
   case ok, accepted
-  case badRequest, notFound, methodNotAllowed, requestTimeout, lengthRequired, bodyTooLarge, targetTooLong
+  case badRequest, notFound, methodNotAllowed, requestTimeout, conflict, lengthRequired, bodyTooLarge, targetTooLong
   case unsupportedEncoding, expectationFailed, tooManyRequests, headersTooLarge
   case unavailable, versionNotSupported
 
@@ -13,6 +13,7 @@ enum HTTPStatus: Int, CaseIterable {
     case .notFound: 404
     case .methodNotAllowed: 405
     case .requestTimeout: 408
+    case .conflict: 409
     case .lengthRequired: 411
     case .bodyTooLarge: 413
     case .targetTooLong: 414
@@ -33,6 +34,7 @@ enum HTTPStatus: Int, CaseIterable {
     case .notFound: "Not Found"
     case .methodNotAllowed: "Method Not Allowed"
     case .requestTimeout: "Request Timeout"
+    case .conflict: "Conflict"
     case .lengthRequired: "Length Required"
     case .bodyTooLarge: "Content Too Large"
     case .targetTooLong: "URI Too Long"
@@ -54,6 +56,8 @@ enum HTTPStatus: Int, CaseIterable {
 /// Why a record was not taken; the label of its counter.
 enum RejectReason: Int, CaseIterable {
   case malformed, json, metadata, tooLarge, memory, ring, retention, disk, closing
+  /// Out of the producer's order, or not its turn.
+  case gap, fenced, owned, producers
 
   var label: String {
     switch self {
@@ -66,6 +70,10 @@ enum RejectReason: Int, CaseIterable {
     case .retention: "retention"
     case .disk: "disk"
     case .closing: "closing"
+    case .gap: "gap"
+    case .fenced: "fenced"
+    case .owned: "owned"
+    case .producers: "producers"
     }
   }
 }
