@@ -1,3 +1,4 @@
+import SluiceCore
 import Logging
 import NIOCore
 import NIOPosix
