@@ -142,6 +142,39 @@ package enum Limits {
   package static let uncontestedLineBytes = 64 << 10
   /// What one read from standard input brings at most.
   package static let stdinReadBytes = 256 << 10
+  // MARK: Framed TCP
+
+  /// Of every frame but DATA.
+  package static let maxWireControlFrameBytes = 8 << 10
+  /// Names of streams, producers, identities, fingerprints and software.
+  package static let maxWireNameBytes = 255
+  package static let maxWireCredentialBytes = 4096
+  package static let maxWireTextBytes = 1024
+  /// What a client says it takes, unless it says otherwise; and the least that it may say.
+  package static let defaultWireClientFrameBytes = 64 << 10
+  package static let minWireClientFrameBytes = 4096
+  /// The least that a source takes in one frame, whatever `max_record` is.
+  package static let tcpMinMaxFrameBytes = 1 << 20
+  /// What a connection may have under way without an answer: what a fast one sends while a slow commit lasts.
+  package static let tcpWindowBytes = 4 << 20
+  package static let tcpWindowRecords = 1 << 17
+  /// Credit that was used is given anew from this part of the window on, or when nothing is under way.
+  package static let tcpCreditParts: UInt64 = 4
+  package static let tcpMaxChannels = 256
+  package static let tcpHandshakeSeconds = 10
+  /// How long what a client still sends after its last frame was sent is read and dropped.
+  package static let tcpLingerSeconds = 2
+  /// One read of a connection; its first, which is for a HELLO.
+  package static let tcpReceiveBytes = 512 << 10
+  package static let tcpFirstReceiveBytes = 1 << 10
+  /// Bytes of frames after which a loop submits what it appended in the middle of a tick.
+  package static let tcpSubmitBytes = 1 << 20
+  /// How often a full stream is asked whether it takes records again, and what clients are told to wait.
+  package static let tcpFullProbeMilliseconds = 20
+  /// Of many connections whose records wait for room, how many are tried in vain before the others wait on.
+  package static let tcpBlockedTriesInVain = 16
+  package static let tcpFullRingRetryMilliseconds = 50
+  package static let tcpFullRetryMilliseconds = 1000
 
   // MARK: Delivery
 
@@ -238,4 +271,24 @@ package enum Limits {
   package static let drainNanoseconds: Int64 = 10_000_000_000
   /// How often it looks whether a subscriber still gets nearer to the end.
   package static let drainPollNanoseconds: Int64 = 200_000_000
+  /// The control socket: connections at a time, and of those how many may be taps; the bytes of a request; how long one
+  /// may take to come; how long a peer may take nothing of an answer before it is cut.
+  package static let maxControlConnections = 16
+  package static let maxTaps = 8
+  package static let maxControlRequestBytes = 64 << 10
+  package static let controlRequestSeconds = 5
+  package static let controlSendSeconds = 10
+  /// Of one line of an answer: a record in JSON is at most some times larger than in the log.
+  package static let maxControlReplyBytes = 128 << 20
+  /// What a tap reads at a time, how many members it may ask for, and how often it looks whether its peer is still there.
+  package static let tapBatchRecords = 256
+  package static let tapBatchBytes = 256 << 10
+  package static let maxTapFilters = 64
+  package static let tapLookNanoseconds: Int64 = 500_000_000
+  /// How long a stopping daemon waits for commands that are being answered.
+  package static let controlStopNanoseconds: Int64 = 2_000_000_000
+  /// Replaced sources whose connections go on; of more, the oldest is drained.
+  package static let maxRetiredSources = 16
+  /// How often it is looked whether the last of their connections has gone.
+  package static let retiredPollNanoseconds: Int64 = 1_000_000_000
 }

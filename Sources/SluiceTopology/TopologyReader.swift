@@ -75,7 +75,7 @@ final class TopologyReader {
 
   // MARK: daemon
 
-  private func daemon(_ top: Section) -> DaemonSettings {
+  func daemon(_ top: Section) -> DaemonSettings {
     var settings = DaemonSettings()
     settings.data = FileReading.resolve("data", from: top.position.file)
     guard let node = top["daemon"],
