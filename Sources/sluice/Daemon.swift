@@ -46,7 +46,7 @@ actor Daemon {
       ])
     EventLoopThreads.name(group, "http")
     try makeDataDirectory()
-    for settings in topology.streams where !settings.isBuiltin { try await open(settings) }
+    for settings in topology.streams { try await open(settings) }
     view.setStreams(streams)
     for settings in topology.subscribers { try await start(settings) }
     for settings in topology.sources { try await start(settings) }
@@ -155,9 +155,12 @@ actor Daemon {
         }
         readers.append(try stream.openReader(subscriber: settings.name, start: settings.start))
       }
+      guard let dead = streams.first(where: { $0.streamName == settings.deadLetter }) else {
+        preconditionFailure("the topology checks that stream \(settings.deadLetter) exists")
+      }
       let instance = SubscriberInstance(
         settings: settings, plugin: plugin, readers: readers, dataDirectory: topology.daemon.data,
-        deadLetters: LoggingDeadLetterSink(logger: logger), hostVersion: Version.text, logger: logger)
+        deadLetters: StreamDeadLetterSink(dead), hostVersion: Version.text, logger: logger)
       try await Blocking.run("create") { () throws(HostError) in try instance.start() }
       subscribers.append(instance)
       view.setSubscribers(subscribers)
