@@ -1,6 +1,7 @@
 import Logging
 import NIOCore
 import NIOPosix
+import SluiceCore
 import Testing
 
 @testable import SluiceIngest
