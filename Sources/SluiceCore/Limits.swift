@@ -136,6 +136,40 @@ package enum Limits {
   package static let maxHeldBytes = 64 << 20
   package static let uncontestedHeldBytes = 16 << 10
 
+  // MARK: Framed TCP
+
+  /// Of every frame but DATA.
+  package static let maxWireControlFrameBytes = 8 << 10
+  /// Names of streams, producers, identities, fingerprints and software.
+  package static let maxWireNameBytes = 255
+  package static let maxWireCredentialBytes = 4096
+  package static let maxWireTextBytes = 1024
+  /// What a client says it takes, unless it says otherwise; and the least that it may say.
+  package static let defaultWireClientFrameBytes = 64 << 10
+  package static let minWireClientFrameBytes = 4096
+  /// The least that a source takes in one frame, whatever `max_record` is.
+  package static let tcpMinMaxFrameBytes = 1 << 20
+  /// What a connection may have under way without an answer: what a fast one sends while a slow commit lasts.
+  package static let tcpWindowBytes = 4 << 20
+  package static let tcpWindowRecords = 1 << 17
+  /// Credit that was used is given anew from this part of the window on, or when nothing is under way.
+  package static let tcpCreditParts: UInt64 = 4
+  package static let tcpMaxChannels = 256
+  package static let tcpHandshakeSeconds = 10
+  /// How long what a client still sends after its last frame was sent is read and dropped.
+  package static let tcpLingerSeconds = 2
+  /// One read of a connection; its first, which is for a HELLO.
+  package static let tcpReceiveBytes = 512 << 10
+  package static let tcpFirstReceiveBytes = 1 << 10
+  /// Bytes of frames after which a loop submits what it appended in the middle of a tick.
+  package static let tcpSubmitBytes = 1 << 20
+  /// How often a full stream is asked whether it takes records again, and what clients are told to wait.
+  package static let tcpFullProbeMilliseconds = 20
+  /// Of many connections whose records wait for room, how many are tried in vain before the others wait on.
+  package static let tcpBlockedTriesInVain = 16
+  package static let tcpFullRingRetryMilliseconds = 50
+  package static let tcpFullRetryMilliseconds = 1000
+
   // MARK: Delivery
 
   package static let defaultBatchRecords = 4096

@@ -19,6 +19,7 @@ struct SourceParts {
   ) async throws(DaemonError) -> any IngestSource {
     switch (settings.kind, settings.framing, socket) {
     case (.http, _, let socket?): try await startHTTP(settings, socket, into: stream)
+    case (.tcp, .sluice, let socket?): try await startFramed(settings, socket, into: stream)
     default:
       throw DaemonError(
         message: "source \(settings.name): this version does not serve it", status: ExitStatus.unavailable)
@@ -41,6 +42,25 @@ struct SourceParts {
     options.maxConnections = settings.maxConnections
     options.idleSeconds = HTTPSourceOptions.seconds(settings.idleTimeoutNanoseconds)
     return try await accept(options, on: socket, stream: stream)
+  }
+
+  private func startFramed(
+    _ settings: SourceSettings, _ socket: ListeningSocket, into stream: any IngestStream
+  ) async throws(DaemonError) -> any IngestSource {
+    var options = TCPSourceOptions(name: settings.name)
+    options.blocksWhenFull = settings.waitsWhenFull
+    options.idleSeconds = HTTPSourceOptions.seconds(settings.idleTimeoutNanoseconds)
+    options.maxConnections = settings.maxConnections
+    options.software = "sluice/\(Version.text)"
+    let source = TCPSource(options, stream: stream, group: group, logger: logger)
+    do {
+      _ = try await source.start(on: socket)
+    } catch {
+      throw DaemonError(
+        message: "source \(options.name): cannot accept on \(socket.address): \(error)",
+        status: ExitStatus.unavailable)
+    }
+    return source
   }
 
   private func accept(

@@ -1,4 +1,5 @@
 import SluiceCore
+import TestSupport
 import Testing
 
 /// The record's bytes as other programs know them; written by `Tests/Golden/record/make.py`.

@@ -1,8 +1,9 @@
 import Foundation
 import SluiceCore
+import TestSupport
 import Testing
 
-/// The frames of `docs/wire-protocol.md`, read the way the page says. No daemon code parses frames yet: what is held
+/// The frames of `docs/wire-protocol.md`, read the way the page says, without the daemon's codec: what is held
 /// against each other here is the page, the script that made the vectors, and Core's record and checksum.
 struct GoldenWireTests {
   private static let headerBytes = 24

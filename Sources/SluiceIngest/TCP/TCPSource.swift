@@ -1,0 +1,88 @@
+import Logging
+import NIOCore
+import NIOPosix
+import SluiceCore
+import Synchronization
+
+/// A framed TCP listener: the wire protocol into a stream.
+package final class TCPSource: IngestSource {
+  package var name: String { settings.options.name }
+  private let settings: TCPSettings
+  private let group: MultiThreadedEventLoopGroup
+  private let logger: Logger
+  private let loops: [TCPLoop]
+  private let listener = Mutex<(any Channel)?>(nil)
+
+  package init(
+    _ options: TCPSourceOptions, stream: any IngestStream, group: MultiThreadedEventLoopGroup, logger: Logger
+  ) {
+    let settings = TCPSettings(options, stream: stream)
+    self.settings = settings
+    self.group = group
+    self.logger = logger
+    loops = group.makeIterator().map { TCPLoop(eventLoop: $0, settings: settings, counters: TCPCounters()) }
+  }
+
+  /// Connections that are open now.
+  package var openConnections: Int { settings.openConnections.load(ordering: .relaxed) }
+
+  /// Opens a lane on each loop and accepts on `socket`. Returns its address.
+  package func start(on socket: ListeningSocket) async throws -> SocketAddress {
+    for loop in loops { try await loop.eventLoop.submit { loop.open() }.get() }
+    let channel: any Channel
+    do {
+      channel = try await socket.accept(with: bootstrap(), on: group).get()
+    } catch {
+      await drain(within: .zero)
+      throw error
+    }
+    listener.withLock { $0 = channel }
+    logger.info(
+      "listening", metadata: ["source": "\(name)", "address": "\(socket.address)", "loops": "\(loops.count)"])
+    return socket.address
+  }
+
+  private func bootstrap() -> ServerBootstrap {
+    let loopOf = Dictionary(uniqueKeysWithValues: loops.map { (ObjectIdentifier($0.eventLoop), $0) })
+    return ServerBootstrap(group: group)
+      .serverChannelOption(ChannelOptions.maxMessagesPerRead, value: 64)
+      .childChannelOption(ChannelOptions.tcpOption(.tcp_nodelay), value: 1)
+      .childChannelOption(ChannelOptions.allowRemoteHalfClosure, value: true)
+      // One large read each time that there is something, into a buffer that the loop's connections share.
+      .childChannelOption(ChannelOptions.maxMessagesPerRead, value: 1)
+      .childChannelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          guard let loop = loopOf[ObjectIdentifier(channel.eventLoop)] else {
+            preconditionFailure("a channel's loop is one of its group's")
+          }
+          try channel.syncOptions?.setOption(.recvAllocator, value: SharedReceiveAllocator(loop.receiveBuffer))
+          try channel.pipeline.syncOperations.addHandler(TCPConnection(loop: loop))
+        }
+      }
+  }
+
+  package func stopAccepting() async {
+    let channel = listener.withLock { listener in
+      defer { listener = nil }
+      return listener
+    }
+    // A listener that is gone already is what was wanted.
+    try? await channel?.close().get()
+  }
+
+  package func drain(within limit: Duration) async {
+    await stopAccepting()
+    let nanoseconds = limit.components.seconds * 1_000_000_000 + limit.components.attoseconds / 1_000_000_000
+    let limit = TimeAmount.nanoseconds(nanoseconds)
+    let drains = loops.map { loop in loop.eventLoop.flatSubmit { loop.drain(within: limit) } }
+    for drain in drains {
+      do {
+        try await drain.get()
+      } catch {
+        logger.error("draining failed", metadata: ["source": "\(name)", "error": "\(error)"])
+      }
+    }
+  }
+
+  package func metrics() -> [MetricFamily] { TCPCounters.families(source: name, loops.map(\.counters)) }
+}

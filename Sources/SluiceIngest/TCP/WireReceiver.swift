@@ -1,0 +1,99 @@
+import SluiceCore
+
+/// One direction of a connection, as its receiver reads it.
+package struct WireReceiver: Sendable {
+  package enum Outcome {
+    /// The frame, or its header, needs this many bytes in all.
+    case needMore(Int)
+    case frame(WireFrame)
+    case fault(WireFault)
+  }
+
+  /// Frames received so far.
+  package private(set) var counter: UInt64 = 0
+  private let direction: WireDirection
+  private let maxFrame: Int
+
+  /// `maxFrame`: the largest frame that this side has said it takes.
+  package init(from direction: WireDirection, maxFrame: Int) {
+    self.direction = direction
+    self.maxFrame = maxFrame
+  }
+
+  /// Looks for the next frame at the beginning of `bytes` and counts it when it is whole and undamaged. A DATA frame's
+  /// producer parts are not looked at.
+  package mutating func next(_ bytes: UnsafeRawBufferPointer) -> Outcome {
+    guard bytes.count >= WireLayout.headerBytes, let base = bytes.baseAddress else {
+      return .needMore(WireLayout.headerBytes)
+    }
+    let header = UnsafeRawBufferPointer(start: base, count: WireLayout.headCRC)
+    let seed = WireChecksum.seed(direction, counter)
+    guard CRC32C.of(header, seed: seed) == base.loadLE(WireLayout.headCRC) as UInt32 else {
+      return .fault(WireFault(.integrity, "head_crc does not match"))
+    }
+    let length = Int(base.loadLE(WireLayout.length) as UInt32)
+    let raw: UInt8 = base.loadLE(WireLayout.type)
+    if let fault = faultInHeader(base, length: length, type: raw) { return .fault(fault) }
+    guard bytes.count >= length else { return .needMore(length) }
+    let type = WireFrameType(rawValue: raw)
+    let count = Int(base.loadLE(WireLayout.count) as UInt32)
+    let body = UnsafeRawBufferPointer(start: base + WireLayout.headerBytes, count: length - WireLayout.headerBytes)
+    let checksum = type == .data ? WireChecksum.ofRecords(body, count: count) : CRC32C.of(body)
+    guard checksum == base.loadLE(WireLayout.bodyCRC) as UInt32 else {
+      return .fault(WireFault(.integrity, "body_crc does not match"))
+    }
+    counter += 1
+    return .frame(
+      WireFrame(type: type, channel: base.loadLE(WireLayout.channel), count: count, length: length, body: body))
+  }
+
+  /// What is wrong with a header whose checksum is right.
+  private func faultInHeader(_ base: UnsafeRawPointer, length: Int, type raw: UInt8) -> WireFault? {
+    guard length % 8 == 0, length >= WireLayout.headerBytes else {
+      return WireFault(.protocolViolation, "a frame of \(length) bytes")
+    }
+    let limit = raw == WireFrameType.data.rawValue ? maxFrame : min(maxFrame, Limits.maxWireControlFrameBytes)
+    guard length <= limit else {
+      return WireFault(.frameTooLarge, value: UInt64(limit), "a frame of \(length) bytes; at most \(limit) are taken")
+    }
+    let rest: UInt32 = base.loadLE(WireLayout.reserved)
+    guard rest == 0, base.loadLE(WireLayout.flags) as UInt8 == 0 else {
+      return WireFault(.protocolViolation, "a reserved field of the header is not zero")
+    }
+    guard let type = WireFrameType(rawValue: raw) else {
+      guard raw < WireLayout.firstSkippedType else { return nil }
+      return WireFault(.protocolViolation, "a frame of type \(raw)")
+    }
+    guard type == .data || base.loadLE(WireLayout.count) as UInt32 == 0 else {
+      return WireFault(.protocolViolation, "count is for DATA only")
+    }
+    guard !type.isOfConnection || base.loadLE(WireLayout.channel) as UInt16 == 0 else {
+      return WireFault(.protocolViolation, "a frame of the connection that names a channel")
+    }
+    return nil
+  }
+}
+
+/// The checksums of frames.
+enum WireChecksum {
+  /// What every `head_crc` goes on from.
+  static func seed(_ direction: WireDirection, _ counter: UInt64) -> UInt32 {
+    withUnsafeBytes(of: (direction.rawValue.littleEndian, counter.littleEndian)) { CRC32C.of($0) }
+  }
+
+  /// Of `first_sequence` and the records' prefixes; nil if the records don't fit into the body.
+  static func ofRecords(_ body: UnsafeRawBufferPointer, count: Int) -> UInt32? {
+    guard body.count >= WireLayout.dataFixedBytes, let base = body.baseAddress else { return nil }
+    var crc = CRC32C.of(UnsafeRawBufferPointer(start: base, count: WireLayout.dataFixedBytes))
+    var at = WireLayout.dataFixedBytes
+    for _ in 0..<count {
+      guard body.count - at >= WireLayout.recordPrefixBytes else { return nil }
+      crc = CRC32C.of(UnsafeRawBufferPointer(start: base + at, count: WireLayout.recordPrefixBytes), seed: crc)
+      let length = Int(base.loadLE(at) as UInt32)
+      at += WireLayout.recordPrefixBytes
+      guard length % 8 == 0, length <= body.count - at else { return nil }
+      at += length
+    }
+    return crc
+  }
+}
