@@ -2,6 +2,7 @@ import SluiceCore
 import Logging
 import NIOCore
 import NIOPosix
+import SluiceCore
 import Testing
 
 @testable import SluiceIngest
