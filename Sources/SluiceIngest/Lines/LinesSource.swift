@@ -7,9 +7,6 @@ import Synchronization
 /// What a source of lines over TCP is told by the topology.
 package struct LinesSourceOptions: Sendable {
   package var name: String
-  package var host: String
-  /// 0 asks the kernel for a free one.
-  package var port: Int
   /// Of every record.
   package var topic: String
   package var idleSeconds = Limits.httpIdleSeconds
@@ -18,10 +15,8 @@ package struct LinesSourceOptions: Sendable {
   /// Bytes of unfinished lines that all connections together may make the source hold.
   package var maxHeldBytes = Limits.maxHeldBytes
 
-  package init(name: String, host: String, port: Int, topic: String) {
+  package init(name: String, topic: String) {
     self.name = name
-    self.host = host
-    self.port = port
     self.topic = topic
   }
 }
@@ -60,13 +55,13 @@ package final class LinesSource: IngestSource {
     loops = group.makeIterator().map { LinesLoop(eventLoop: $0, settings: settings) }
   }
 
-  /// Opens a lane on each loop and listens. Returns the address that was bound.
-  package func start() async throws -> SocketAddress {
+  package var openConnections: Int { settings.openConnections.load(ordering: .relaxed) }
+
+  /// Opens a lane on each loop and accepts on `socket`. Returns its address.
+  package func start(on socket: ListeningSocket) async throws -> SocketAddress {
     let loopOf = Dictionary(uniqueKeysWithValues: loops.map { (ObjectIdentifier($0.eventLoop), $0) })
     for loop in loops { try await loop.eventLoop.submit { loop.open() }.get() }
     let bootstrap = ServerBootstrap(group: group)
-      .serverChannelOption(ChannelOptions.backlog, value: Int32(Limits.listenBacklog))
-      .serverChannelOption(ChannelOptions.socketOption(.so_reuseaddr), value: 1)
       .childChannelOption(ChannelOptions.allowRemoteHalfClosure, value: true)
       // What a paused connection may hold is what one read brings.
       .childChannelOption(
@@ -83,15 +78,14 @@ package final class LinesSource: IngestSource {
       }
     let channel: any Channel
     do {
-      channel = try await bootstrap.bind(host: settings.options.host, port: settings.options.port).get()
+      channel = try await socket.accept(with: bootstrap, on: group).get()
     } catch {
       await drain(within: .zero)
       throw error
     }
     listener.withLock { $0 = channel }
-    guard let address = channel.localAddress else { preconditionFailure("a bound socket has an address") }
-    logger.info("listening", metadata: ["source": "\(name)", "address": "\(address)", "framing": "lines"])
-    return address
+    logger.info("listening", metadata: ["source": "\(name)", "address": "\(socket.address)", "framing": "lines"])
+    return socket.address
   }
 
   package func stopAccepting() async {

@@ -76,7 +76,12 @@ package final class StdinSource: IngestSource {
     }
   }
 
-  package func stopAccepting() async {
+  package var openConnections: Int { 0 }
+
+  /// What is read goes on being read.
+  package func stopAccepting() async {}
+
+  private func stop() {
     guard !isStopping.exchange(true, ordering: .sequentiallyConsistent) else { return }
     var one: UInt8 = 1
     let written = write(stopSignal.write, &one, 1)
@@ -86,7 +91,7 @@ package final class StdinSource: IngestSource {
   package func drain(within limit: Duration) async {
     let nanoseconds = limit.components.seconds * 1_000_000_000 + limit.components.attoseconds / 1_000_000_000
     stopAt.store(Clock.monotonic() + nanoseconds, ordering: .sequentiallyConsistent)
-    await stopAccepting()
+    stop()
     bell.ring()
     if state.withLock({ $0.thread }) != nil { _ = await ended }
   }
