@@ -1,6 +1,8 @@
+import SluiceCore
 import Logging
 import NIOCore
 import NIOPosix
+import SluiceCore
 import Testing
 
 @testable import SluiceIngest

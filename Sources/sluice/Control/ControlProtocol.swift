@@ -4,6 +4,8 @@
 //   request   one line of JSON, at most `Limits.maxControlRequestBytes`: {"verb": V, …}
 //               {"verb":"status"}
 //               {"verb":"reload","dry_run":false}
+//               {"verb":"tap","stream":S,"from":"oldest"|"newest"|LSN,"count":N,
+//                "sources":[…],"topics":[GLOB…],"json":{"a.b":[V…]}}     all but the stream may be left out
 //   answer    lines of JSON: any number of {"item": …}, then one of
 //               {"end":"ok"}
 //               {"end":"error","code":C,"message":M}
@@ -38,6 +40,7 @@ struct ControlError: Error, Equatable {
 enum ControlRequest: Equatable {
   case status
   case reload(dryRun: Bool)
+  case tap(TapRequest)
 
   init(parsing line: [UInt8]) throws(ControlError) {
     let value: JSONValue
@@ -46,6 +49,7 @@ enum ControlRequest: Equatable {
     switch try members.text("verb") {
     case "status": self = .status
     case "reload": self = .reload(dryRun: try members.flag("dry_run"))
+    case "tap": self = .tap(try TapRequest(&members))
     case let verb?: throw ControlError(.badRequest, "there is no verb '\(verb)'")
     case nil: throw ControlError(.badRequest, "the request has no verb")
     }
@@ -85,6 +89,14 @@ struct ControlMembers {
       throw ControlError(.badRequest, "'\(name)' must be a whole number from 0")
     }
     return UInt64(number)
+  }
+
+  mutating func texts(_ name: String) throws(ControlError) -> [String] {
+    guard let value = take(name) else { return [] }
+    guard let texts = value.array?.map(\.string), !texts.contains(nil) else {
+      throw ControlError(.badRequest, "'\(name)' must be a list of strings")
+    }
+    return texts.compactMap(\.self)
   }
 
   func end() throws(ControlError) {

@@ -6,6 +6,7 @@ extension Daemon {
   func startControl() async throws(DaemonError) {
     let data = topology.daemon.data
     let (view, logger) = (view, logger)
+    let taps = Taps()
     do {
       let server = try await Blocking.run("control") { () throws(ControlFault) in
         try ControlServer(in: data, logger: logger) { [weak self] request, reply throws(ControlError) in
@@ -15,6 +16,7 @@ extension Daemon {
             let outcome = Blocking.wait { [weak self] in await self?.reload(dryRun: dryRun) }
             guard let outcome else { throw ControlError(.stopping, "the daemon is stopping") }
             reply.item(outcome.json)
+          case .tap(let request): try taps.run(request, on: view, reply)
           }
         }
       }
