@@ -39,7 +39,7 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
       core,
       ActiveSegment(
         InstalledSegment(file: recovered.file, header: start.header), limit: options.effectiveSegmentBytes),
-      lastTime: start.lastTime)
+      definitions: start.definitions, lastTime: start.lastTime)
     let keeper = LogKeeper(core, cursorsLost: recovered.cursorsLost)
     self.keeper = keeper
     commitThread = OSThread(name: "commit \(options.name)") { committer.run() }
@@ -58,7 +58,9 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
     return lane
   }
 
-  package func producer(named name: String) -> Producer? { core.names.producer(named: name) }
+  package func producer(named name: String) -> Producer? {
+    core.names.producer(named: name, oldestLSN: core.catalog.oldestLSN)
+  }
   package var logUUID: LogUUID { core.uuid }
 
   // MARK: Out
