@@ -83,6 +83,8 @@ package enum Limits {
   package static let lsnSkipAfterCrash: UInt64 = 1 << 32
   /// No log gets this far; what claims to is damage, and sums with what lies below don't overflow.
   package static let maxLSN: UInt64 = 1 << 63
+  /// A subscriber that is over its `max_lag … then: gap` goes on this part below it.
+  package static let lagGapDivisor: UInt64 = 8
   /// A cursor whose subscriber was not seen for this long no longer holds records back.
   package static let cursorExpiryNanoseconds: Int64 = 7 * 24 * 3600 * 1_000_000_000
   /// None expires before the log has been open for this long: after a long halt, or a clock that was set forward, every

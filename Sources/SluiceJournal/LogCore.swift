@@ -16,6 +16,7 @@ final class LogCore: Sendable {
   let names: LogNames
   let buffers = ReadBufferPool()
   let counters = LogCounters()
+  let lagWatch = LagWatch()
   /// A segment laid out ahead. The mutex is held while one is made: two must not write the same temporary file.
   let nextFile = Mutex<LogFile?>(nil)
 
@@ -81,12 +82,14 @@ final class LogCore: Sendable {
     /// A write found no space.
     case noSpace = 4
     case retention = 8
+    /// A subscriber's `max_lag … then: reject`.
+    case lag = 16
 
     var reason: FullReason {
       switch self {
       case .closing: .closing
       case .reserve, .noSpace: .disk
-      case .retention: .retention
+      case .retention, .lag: .retention
       }
     }
   }
@@ -100,17 +103,22 @@ final class LogCore: Sendable {
 
   func isFull(_ bit: FullBit) -> Bool { fullBits.load(ordering: .relaxed) & bit.rawValue != 0 }
 
-  /// Sets or clears one reason, and tells the observer when that changes what producers see.
+  /// Sets or clears one reason, and tells the observer when that changes what producers see. Of a lag, which may come
+  /// and go with every batch, the keeper tells.
   func setFull(_ bit: FullBit, _ isSet: Bool) {
     let before =
       isSet
       ? fullBits.bitwiseOr(bit.rawValue, ordering: .acquiringAndReleasing).oldValue
       : fullBits.bitwiseAnd(~bit.rawValue, ordering: .acquiringAndReleasing).oldValue
     guard (before & bit.rawValue != 0) != isSet, bit != .closing else { return }
+    if bit == .lag { return keeperBell.ring() }
     observer.logEvent(.full(fullReason))
   }
 
-  func countReject(_ reason: FullReason) { counters.countReject(reason) }
+  func countReject(_ reason: FullReason) {
+    let isLag = reason == .retention && !isFull(.retention)
+    counters.countReject(isLag ? .maxLag : RejectReason(reason))
+  }
   func removeLane(_ lane: LogLane) { lanes.remove(lane) }
 
   // MARK: Failure
@@ -131,8 +139,9 @@ final class LogCore: Sendable {
 
   // MARK: Between threads
 
-  /// A lane has queued records, and this many bytes wait now.
-  func submitted(pendingBytes: Int) {
+  /// A lane has queued records up to `last`, and this many bytes wait now.
+  func submitted(last: UInt64, pendingBytes: Int) {
+    lagWatch.submitted(last: last, self)
     // While the commit thread rests it is woken only by the bytes it rests for; it looks again after each rest.
     if pendingBytes >= restBytes.load(ordering: .sequentiallyConsistent) { commitBell.ring() }
   }
@@ -145,6 +154,7 @@ final class LogCore: Sendable {
 
   /// A group was written: whether what nobody has settled has reached the bound.
   func noteWritten() {
+    lagWatch.look(self)
     guard options.whenFull != .dropOldest, !isFull(.retention) else { return }
     let unsettled = Int(counters.diskBytes.load(ordering: .relaxed)) - settledMark.load(ordering: .relaxed)
     guard unsettled >= options.retainBytes else { return }

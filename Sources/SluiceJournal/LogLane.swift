@@ -231,7 +231,7 @@ final class LogLane: IngestLane, @unchecked Sendable {
     guard rangesUsed > 0 else { return lastLSN }
     rangesUsed = 0
     lastLSN = last
-    core.submitted(pendingBytes: pendingBytes)
+    core.submitted(last: last, pendingBytes: pendingBytes)
     return last
   }
 
