@@ -136,6 +136,12 @@ package enum Limits {
   package static let maxHeldBytes = 64 << 20
   package static let uncontestedHeldBytes = 16 << 10
 
+  // MARK: Lines
+
+  /// Of unfinished lines, or lines that wait for room, what each connection may have in any case.
+  package static let uncontestedLineBytes = 64 << 10
+  /// What one read from standard input brings at most.
+  package static let stdinReadBytes = 256 << 10
   // MARK: Framed TCP
 
   /// Of every frame but DATA.
@@ -190,6 +196,24 @@ package enum Limits {
   package static let maxRefusalKinds = 1024
   /// Interned names that a subscriber keeps by id.
   package static let maxIndexedNames = 1 << 20
+
+  /// What is looked through at a time for records that a `match` lets pass.
+  package static let matchScanRecords = 16_384
+  package static let matchScanBytes = 2 << 20
+  /// Topics of one stream whose glob results are remembered; a power of two.
+  package static let rememberedTopics = 256
+  /// A number in a payload that is longer than this matches nothing.
+  package static let maxMatchNumberBytes = 128
+
+  /// The longest text that a dead letter has of one kind.
+  package static let maxDeadLetterValueBytes = 1 << 10
+  /// A stream that takes dead letters has at least this as its `max_record`: a letter without its payload fits.
+  package static let minDeadLetterRecordBytes = 32 << 10
+  /// What is read at a time to be copied to the dead letters.
+  package static let deadLetterReadRecords = 256
+  package static let deadLetterReadBytes = 1 << 20
+  /// Rejected ranges that may wait for the dead letter stream before nothing more is delivered.
+  package static let maxWaitingRejections = 1024
 
   // MARK: Plugins
 
@@ -258,6 +282,9 @@ package enum Limits {
   package static let maxEventLoops = 256
   package static let maxCommitLingerNanoseconds: Int64 = 1_000_000_000
   package static let maxDiagnostics = 100
+  /// Members that a `match.json` may name, and how deep into the object.
+  package static let maxMatchMembers = 64
+  package static let maxMatchDepth = 16
 
   // MARK: Daemon
 
@@ -265,4 +292,24 @@ package enum Limits {
   package static let drainNanoseconds: Int64 = 10_000_000_000
   /// How often it looks whether a subscriber still gets nearer to the end.
   package static let drainPollNanoseconds: Int64 = 200_000_000
+  /// The control socket: connections at a time, and of those how many may be taps; the bytes of a request; how long one
+  /// may take to come; how long a peer may take nothing of an answer before it is cut.
+  package static let maxControlConnections = 16
+  package static let maxTaps = 8
+  package static let maxControlRequestBytes = 64 << 10
+  package static let controlRequestSeconds = 5
+  package static let controlSendSeconds = 10
+  /// Of one line of an answer: a record in JSON is at most some times larger than in the log.
+  package static let maxControlReplyBytes = 128 << 20
+  /// What a tap reads at a time, how many members it may ask for, and how often it looks whether its peer is still there.
+  package static let tapBatchRecords = 256
+  package static let tapBatchBytes = 256 << 10
+  package static let maxTapFilters = 64
+  package static let tapLookNanoseconds: Int64 = 500_000_000
+  /// How long a stopping daemon waits for commands that are being answered.
+  package static let controlStopNanoseconds: Int64 = 2_000_000_000
+  /// Replaced sources whose connections go on; of more, the oldest is drained.
+  package static let maxRetiredSources = 16
+  /// How often it is looked whether the last of their connections has gone.
+  package static let retiredPollNanoseconds: Int64 = 1_000_000_000
 }

@@ -25,6 +25,8 @@ final class LogCore: Sendable {
   let durableLSN: Atomic<UInt64>
   /// The lowest LSN that is kept.
   let trimLSN: Atomic<UInt64>
+  /// Below this nobody wants records any more, settled as they must be.
+  let trimRequest = Atomic<UInt64>(0)
   /// Bytes written, less those that some subscriber has not settled, as the keeper last found them.
   let settledMark = Atomic<Int>(0)
   /// Bits of `FullBit`.

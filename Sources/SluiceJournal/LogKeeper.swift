@@ -111,7 +111,8 @@ final class LogKeeper: @unchecked Sendable {
       let lowest = core.cursors.lowest ?? .max
       let isSettled = lowest >= oldest.nextBase && oldest.nextBase <= core.durableLSN.load(ordering: .acquiring) + 1
       let isOver = core.catalog.totalBytes > core.options.retainBytes
-      guard (isOver && (isSettled || drops)) || (isSettled && isTooOld(oldest)) else { break }
+      let isUnwanted = oldest.nextBase <= core.trimRequest.load(ordering: .acquiring)
+      guard (isOver && (isSettled || drops)) || (isSettled && (isUnwanted || isTooOld(oldest))) else { break }
       guard remove(oldest.info.baseLSN, below: oldest.nextBase, unsettledFrom: isSettled ? nil : lowest) else { break }
     }
     core.setFull(.retention, core.measureUnsettled() >= core.options.retainBytes && !drops)

@@ -6,6 +6,8 @@ import Synchronization
 final class LogReader: StreamReader {
   private let core: LogCore
   private let own: Cursor
+  /// The log keeps the cursor, and keeps records for it. A scan only looks.
+  private let isSubscription: Bool
   private let bells = ReaderBells()
   private let cold: ColdReader
   private let extents: UnsafeMutableBufferPointer<Extent>
@@ -14,10 +16,11 @@ final class LogReader: StreamReader {
   private var hint: (lsn: UInt64, slab: Int, generation: UInt64, at: UnsafeMutableRawPointer)?
   private var isOpen = true
 
-  /// `cursor` is connected by the caller.
-  init(_ core: LogCore, _ cursor: Cursor) {
+  /// `cursor` is in the log's table and connected by the caller, or, for a scan, nobody else's.
+  init(_ core: LogCore, _ cursor: Cursor, isSubscription: Bool) {
     self.core = core
     own = cursor
+    self.isSubscription = isSubscription
     cold = ColdReader(core)
     extents = .allocate(capacity: Limits.maxExtentsPerBatch)
     position = cursor.lsn.load(ordering: .acquiring)
@@ -115,10 +118,11 @@ final class LogReader: StreamReader {
     precondition(lsn <= position, "only what was read can be settled")
     guard lsn > own.lsn.load(ordering: .relaxed) else { return }
     own.lsn.store(lsn, ordering: .releasing)
-    core.cursorMoved()
+    if isSubscription { core.cursorMoved() }
   }
 
   func flushCursor() throws(StreamReadError) {
+    guard isSubscription else { return }
     let wanted = cursor - 1
     bells.waitsForSync.store(true, ordering: .sequentiallyConsistent)
     defer { bells.waitsForSync.store(false, ordering: .relaxed) }
@@ -140,6 +144,7 @@ final class LogReader: StreamReader {
     isOpen = false
     core.readers.remove(bells)
     core.ring.readerClosed()
+    guard isSubscription else { return }
     own.updatedTime.store(Clock.wall(), ordering: .relaxed)
     own.connected.store(false, ordering: .releasing)
     core.cursorMoved()

@@ -84,7 +84,21 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
     }
     let cursor = try core.cursors.connect(name, newAt: lsn, now: Clock.wall())
     core.cursorMoved()
-    return LogReader(core, cursor)
+    return LogReader(core, cursor, isSubscription: true)
+  }
+
+  /// A reader from `lsn` on that only looks: the log keeps neither its position nor, for its sake, any record. What is
+  /// older than the log is told as a gap.
+  package func openScan(at lsn: UInt64) -> any StreamReader {
+    let cursor = Cursor(CursorEntry(name: "", lsn: max(lsn, 1), updatedTime: 0), connected: true)
+    return LogReader(core, cursor, isSubscription: false)
+  }
+
+  /// Deletes, in a while, the segments that hold nothing but records below `lsn` which every subscriber has settled.
+  /// The segment that is being written stays, and so does what is still to come.
+  package func trim(below lsn: UInt64) {
+    core.trimRequest.max(min(lsn, committedLSN + 1), ordering: .releasing)
+    core.keeperBell.ring()
   }
 
   /// Forgets the cursor of a subscriber that is not connected; its records are held back no longer.

@@ -22,6 +22,24 @@ package enum TopologyLoader {
     }
   }
 
+  /// Where the file at `path` says that the daemon keeps its data. What is wrong elsewhere in it does not matter; nil when
+  /// it can't be told.
+  package static func dataDirectory(path: String, environment: [String: String]) -> String? {
+    let sink = DiagnosticSink()
+    var includes = Includes(environment: environment, sink: sink)
+    guard let bytes = try? FileReading.bytes(of: path, limit: Limits.maxTopologyBytes, regularOnly: false),
+      let root = includes.root(bytes, file: path),
+      let top = Section(root, path: "the topology", known: [], sink: sink)
+    else { return nil }
+    return TopologyReader(plugins: NoPlugins(), sink: sink).daemon(top).data
+  }
+
+  private struct NoPlugins: PluginSchemaProvider {
+    func describe(plugin kindOrPath: String, pluginDirectories: [String]) throws(PluginLookupError) -> PluginSchema {
+      throw PluginLookupError(message: "no plugin is looked at")
+    }
+  }
+
   /// The same for a text that is in memory; `name` stands for it in diagnostics. Relative paths resolve against
   /// the directory of `name` (the working directory, if it has none).
   package static func load(

@@ -32,7 +32,8 @@ final class TopologyReader {
     }
     let subscribers = collection(top, "subscribers", example: "archive: { plugin: …, streams: […] }", subscriber)
     references.check(declared: streamNames, sink: sink)
-    if let dead = builtinDead(for: subscribers) { streams.append(dead) }
+    if let dead = builtinDead(for: subscribers, beside: streams) { streams.append(dead) }
+    checkDeadLetters(subscribers, streams, root)
     checkListeners(sources, admin: daemon.admin, top)
     return Topology(
       file: file, daemon: daemon, identities: identities, streams: streams, sources: sources, subscribers: subscribers,
@@ -75,7 +76,7 @@ final class TopologyReader {
 
   // MARK: daemon
 
-  private func daemon(_ top: Section) -> DaemonSettings {
+  func daemon(_ top: Section) -> DaemonSettings {
     var settings = DaemonSettings()
     settings.data = FileReading.resolve("data", from: top.position.file)
     guard let node = top["daemon"],

@@ -18,23 +18,32 @@ struct DaemonError: Error {
 /// The parts of one topology, joined: the only place where ingest, journal and host meet.
 ///
 /// Starting goes from the far end to the near one (streams, subscribers, sources), so that nothing is taken in that has
-/// nowhere to go; stopping goes the other way, so that what was taken in is delivered.
+/// nowhere to go; stopping goes the other way, so that what was taken in is delivered. `DaemonReload.swift` changes the
+/// parts while they run; changes and the end come one after another.
 actor Daemon {
-  private let topology: Topology
-  private let plugins: PluginLibrary
-  private let logger: Logger
-  private let group: MultiThreadedEventLoopGroup
-  private let view: DaemonView
-  private var streams: [StreamLog] = []
-  private var subscribers: [SubscriberInstance] = []
-  private var sources: [any IngestSource] = []
+  let origin: TopologyOrigin
+  let logger: Logger
+  let group: MultiThreadedEventLoopGroup
+  let view = DaemonView()
+  var topology: Topology
+  var parts = RunningParts()
+  /// Of the topology that runs; 0 while the first is started.
+  var generation: UInt64 = 0
+  /// The last change that was asked for: the next waits for it.
+  var lastChange: Task<Void, Never>?
+  /// A SIGHUP that no reload has begun to answer.
+  var isReloadDue = false
+  var isStopping = false
+  var retirement: Task<Void, Never>?
+  var control: ControlServer?
+  private let plugins: [String: LoadedPlugin]
 
-  init(_ loaded: LoadedTopology, logger: Logger) {
+  init(_ loaded: LoadedTopology, from origin: TopologyOrigin, logger: Logger) {
     topology = loaded.topology
     plugins = loaded.plugins
+    self.origin = origin
     self.logger = logger
     group = MultiThreadedEventLoopGroup(numberOfThreads: topology.daemon.eventLoops ?? System.coreCount)
-    view = DaemonView()
   }
 
   func start() async throws(DaemonError) {
@@ -46,26 +55,65 @@ actor Daemon {
       ])
     EventLoopThreads.name(group, "http")
     try makeDataDirectory()
-    for settings in topology.streams where !settings.isBuiltin { try await open(settings) }
-    view.setStreams(streams)
-    for settings in topology.subscribers { try await start(settings) }
-    for settings in topology.sources { try await start(settings) }
-    if let admin = topology.daemon.admin { try await startAdmin(admin) }
+    for settings in topology.streams { try await open(settings) }
+    for settings in topology.subscribers {
+      guard let plugin = plugins[settings.name] else { preconditionFailure("a checked subscriber has its plugin") }
+      parts.subscribers[settings.name] = try await start(settings, plugin)
+    }
+    for settings in topology.sources { parts.sources[settings.name] = try await start(settings) }
+    parts.admin = try await startAdmin(topology.daemon.admin)
+    try await startControl()
+    generation = 1
+    show()
     logger.info(
       "running",
       metadata: [
-        "streams": "\(streams.count)", "subscribers": "\(subscribers.count)", "sources": "\(topology.sources.count)",
+        "streams": "\(parts.streams.count)", "subscribers": "\(parts.subscribers.count)",
+        "sources": "\(parts.sources.count)",
       ])
+  }
+
+  /// `ended`: parts that are gone, whose counts go on with a successor of the same name if there is one.
+  func show(ended: [(name: String, part: any MetricSource)] = []) {
+    view.show(parts, of: topology, generation: generation, ended: ended)
   }
 
   /// Stops everything in order. True if nothing was left behind.
   func stop() async -> Bool {
-    logger.info("stopping")
+    isStopping = true
     view.setStopping()
-    var clean = true
-    for source in sources { await source.drain(within: .nanoseconds(Limits.drainNanoseconds)) }
+    await lastChange?.value
+    logger.info("stopping")
+    await stopControl()
+    retirement?.cancel()
+    var sources = Array(parts.sources.values) + parts.retired + [parts.admin].compactMap(\.self)
+    // Nobody is to wait in the queue of a socket that is not accepted on.
+    for place in sources.indices { sources[place].socket = nil }
+    parts.sources = [:]
+    parts.admin = nil
+    await drain(sources)
+    let clean = await deliverRest()
+    for stream in parts.streams.values { await Blocking.run("close") { () throws(Never) in stream.log.close() } }
+    // Loops have no connections any more; if they fail to end, the process ends them.
+    try? await group.shutdownGracefully()
+    logger.info("stopped")
+    return clean
+  }
+
+  /// Stops accepting, answers what is pending, and closes; what is left at the end of the time for it is cut.
+  func drain(_ sources: [RunningSource]) async {
+    await withTaskGroup(of: Void.self) { group in
+      for running in sources {
+        group.addTask { await running.source.drain(within: .nanoseconds(Limits.drainNanoseconds)) }
+      }
+    }
+  }
+
+  /// Lets subscribers come to the end of their streams, then stops them. True if all did.
+  private func deliverRest() async -> Bool {
     let deadline = Clock.monotonic() + Limits.drainNanoseconds
-    await withTaskGroup(of: (String, Bool).self) { group in
+    let subscribers = parts.subscribers.values.map(\.instance)
+    return await withTaskGroup(of: (String, Bool).self) { group in
       for subscriber in subscribers {
         group.addTask {
           let stopped = await Blocking.run("stop") { () throws(Never) in
@@ -75,19 +123,26 @@ actor Daemon {
           return (subscriber.name, stopped)
         }
       }
+      var clean = true
       for await (name, stopped) in group where !stopped {
         clean = false
         logger.error("subscriber did not stop in time", metadata: ["subscriber": "\(name)"])
       }
+      return clean
     }
-    for stream in streams { await Blocking.run("close") { () throws(Never) in stream.close() } }
-    // Loops have no connections any more; if they fail to end, the process ends them.
-    try? await group.shutdownGracefully()
-    logger.info("stopped")
-    return clean
   }
 
-  // MARK: Starting
+  /// Waits while the subscriber gets nearer to the end of its streams; one that makes no progress is not waited for.
+  private static func deliverRest(of subscriber: SubscriberInstance, until deadline: Int64) {
+    let pause = Doorbell()
+    var last = UInt64.max
+    while Clock.monotonic() < deadline {
+      let left = subscriber.status.streams.reduce(0) { $0 + $1.lag.records }
+      guard left > 0, left < last else { return }
+      last = left
+      pause.wait(until: Clock.monotonic() + Limits.drainPollNanoseconds)
+    }
+  }
 
   private func makeDataDirectory() throws(DaemonError) {
     let data = topology.daemon.data
@@ -104,97 +159,6 @@ actor Daemon {
       throw DaemonError(
         message: "cannot use the data directory \(data): \(String(cString: strerror(errno)))",
         status: ExitStatus.cannotCreate)
-    }
-  }
-
-  private func open(_ settings: StreamSettings) async throws(DaemonError) {
-    var options = StreamOptions(
-      name: settings.name, directory: "\(topology.daemon.data)/streams/\(settings.name)")
-    options.durability = settings.durability
-    options.ringBytes = settings.ringBytes
-    options.segmentBytes = settings.segmentBytes
-    options.retainBytes = settings.retainBytes
-    options.retainAgeNanoseconds = settings.retainAgeNanoseconds
-    options.maxRecordBytes = settings.maxRecordBytes
-    options.diskReserveBytes = diskReserve()
-    let observer = LogReporter(stream: settings.name, logger: logger)
-    let chosen = options
-    do {
-      let log = try await Blocking.run("recover") { () throws(JournalError) in
-        try StreamLog.open(chosen, observer: observer)
-      }
-      streams.append(log)
-      let report = log.recovery
-      logger.info(
-        "recovered",
-        metadata: [
-          "stream": "\(settings.name)", "log": "\(log.uuid)", "next_lsn": "\(report.nextLSN)",
-          "tail": "\(report.tail.rawValue)", "segments": "\(report.segments)",
-          "recovery_ms": "\(Double(report.nanoseconds / 10_000) / 100)",
-        ])
-    } catch {
-      throw DaemonError(message: "stream \(settings.name): \(error)", status: ExitStatus.ioError)
-    }
-  }
-
-  /// The free space that is left alone: a small part of the disk, so that a small disk can be used at all.
-  private func diskReserve() -> Int {
-    var info = statvfs()
-    guard statvfs(topology.daemon.data, &info) == 0 else { return Limits.diskReserveBytes }
-    let disk = Int(info.f_blocks) * Int(info.f_frsize)
-    return min(Limits.diskReserveBytes, disk / Limits.diskReserveDivisor)
-  }
-
-  private func start(_ settings: SubscriberSettings) async throws(DaemonError) {
-    do {
-      let plugin = try plugins.load(settings.plugin, pluginDirectories: topology.daemon.plugins)
-      var readers: [any StreamReader] = []
-      for name in settings.streams {
-        guard let stream = streams.first(where: { $0.streamName == name }) else {
-          preconditionFailure("the topology checks that stream \(name) exists")
-        }
-        readers.append(try stream.openReader(subscriber: settings.name, start: settings.start))
-      }
-      let instance = SubscriberInstance(
-        settings: settings, plugin: plugin, readers: readers, dataDirectory: topology.daemon.data,
-        deadLetters: LoggingDeadLetterSink(logger: logger), hostVersion: Version.text, logger: logger)
-      try await Blocking.run("create") { () throws(HostError) in try instance.start() }
-      subscribers.append(instance)
-      view.setSubscribers(subscribers)
-    } catch let error as HostError {
-      throw DaemonError(message: "\(error)", status: ExitStatus.unavailable)
-    } catch {
-      throw DaemonError(message: "subscriber \(settings.name): \(error)", status: ExitStatus.unavailable)
-    }
-  }
-
-  private func start(_ settings: SourceSettings) async throws(DaemonError) {
-    guard let stream = streams.first(where: { $0.streamName == settings.stream }) else {
-      preconditionFailure("the topology checks that stream \(settings.stream) exists")
-    }
-    let parts = SourceParts(group: group, endpoints: view, logger: logger)
-    sources.append(try await parts.start(settings, into: stream))
-    view.setSources(sources)
-  }
-
-  /// The same answers without `POST /log`.
-  private func startAdmin(_ address: ListenAddress) async throws(DaemonError) {
-    let parts = SourceParts(group: group, endpoints: view, logger: logger)
-    sources.append(try await parts.startAdmin(address))
-    view.setSources(sources)
-  }
-
-  // MARK: Stopping
-
-  /// Waits while the subscriber gets nearer to the end of its streams; one that makes no progress is not waited for.
-  private static func deliverRest(of subscriber: SubscriberInstance, until deadline: Int64) {
-    let pause = Doorbell()
-    var last = UInt64.max
-    while Clock.monotonic() < deadline {
-      let left = subscriber.status.streams.reduce(0) { $0 + $1.lag.records }
-      guard left > 0, left < last else { return }
-      last = left
-      pause.wait(until: Clock.monotonic() + Limits.drainPollNanoseconds)
     }
   }
 }

@@ -1,6 +1,4 @@
-import Glibc
 import Logging
-import NIOCore
 import NIOPosix
 import SluiceCore
 import SluiceIngest
@@ -8,6 +6,9 @@ import SluiceTopology
 
 /// What every source is made with.
 struct SourceParts {
+  /// What the source accepts on; nil for one that listens nowhere. The caller keeps it, so that the next source of this
+  /// address can go on accepting on it.
+  let socket: ListeningSocket?
   let group: MultiThreadedEventLoopGroup
   let endpoints: any ControlEndpoints
   let logger: Logger
@@ -16,8 +17,9 @@ struct SourceParts {
   func start(
     _ settings: SourceSettings, into stream: any IngestStream
   ) async throws(DaemonError) -> any IngestSource {
-    switch (settings.kind, settings.framing, settings.listen) {
-    case (.http, _, let address?): try await startHTTP(settings, address, into: stream)
+    switch (settings.kind, settings.framing, socket) {
+    case (.http, _, let socket?): try await startHTTP(settings, socket, into: stream)
+    case (.tcp, .sluice, let socket?): try await startFramed(settings, socket, into: stream)
     default:
       throw DaemonError(
         message: "source \(settings.name): this version does not serve it", status: ExitStatus.unavailable)
@@ -25,41 +27,53 @@ struct SourceParts {
   }
 
   /// What HTTP shows of the daemon, without records.
-  func startAdmin(_ address: ListenAddress) async throws(DaemonError) -> any IngestSource {
-    try await listen(HTTPSourceOptions(name: "admin", host: address.host, port: address.port), stream: nil)
+  func startAdmin() async throws(DaemonError) -> any IngestSource {
+    guard let socket else { preconditionFailure("the admin listener listens") }
+    return try await accept(HTTPSourceOptions(name: "admin"), on: socket, stream: nil)
   }
 
   private func startHTTP(
-    _ settings: SourceSettings, _ address: ListenAddress, into stream: any IngestStream
+    _ settings: SourceSettings, _ socket: ListeningSocket, into stream: any IngestStream
   ) async throws(DaemonError) -> any IngestSource {
     var options = HTTPSourceOptions(
-      name: settings.name, host: address.host, port: address.port, defaultTopic: settings.topic,
-      maxBodyBytes: settings.maxBodyBytes)
+      name: settings.name, defaultTopic: settings.topic, maxBodyBytes: settings.maxBodyBytes)
     options.blockNanoseconds = settings.waitsWhenFull ? settings.blockTimeoutNanoseconds : nil
     options.headerSeconds = HTTPSourceOptions.seconds(settings.headerTimeoutNanoseconds)
     options.maxConnections = settings.maxConnections
     options.idleSeconds = HTTPSourceOptions.seconds(settings.idleTimeoutNanoseconds)
-    return try await listen(options, stream: stream)
+    return try await accept(options, on: socket, stream: stream)
   }
 
-  private func listen(
-    _ options: HTTPSourceOptions, stream: (any IngestStream)?
+  private func startFramed(
+    _ settings: SourceSettings, _ socket: ListeningSocket, into stream: any IngestStream
   ) async throws(DaemonError) -> any IngestSource {
-    let source = HTTPSource(options, stream: stream, group: group, endpoints: endpoints, logger: logger)
+    var options = TCPSourceOptions(name: settings.name)
+    options.blocksWhenFull = settings.waitsWhenFull
+    options.idleSeconds = HTTPSourceOptions.seconds(settings.idleTimeoutNanoseconds)
+    options.maxConnections = settings.maxConnections
+    options.software = "sluice/\(Version.text)"
+    let source = TCPSource(options, stream: stream, group: group, logger: logger)
     do {
-      _ = try await source.start()
+      _ = try await source.start(on: socket)
     } catch {
       throw DaemonError(
-        message: "source \(options.name): cannot listen on \(options.host):\(options.port): \(Self.reason(error))",
+        message: "source \(options.name): cannot accept on \(socket.address): \(error)",
         status: ExitStatus.unavailable)
     }
     return source
   }
 
-  private static func reason(_ error: any Error) -> String {
-    guard let fault = error as? IOError else { return "\(error)" }
-    let text = String(cString: strerror(fault.errnoCode))
-    return fault.errnoCode == EADDRINUSE
-      ? "\(text); stop what listens there, or choose another address" : text
+  private func accept(
+    _ options: HTTPSourceOptions, on socket: ListeningSocket, stream: (any IngestStream)?
+  ) async throws(DaemonError) -> any IngestSource {
+    let source = HTTPSource(options, stream: stream, group: group, endpoints: endpoints, logger: logger)
+    do {
+      _ = try await source.start(on: socket)
+    } catch {
+      throw DaemonError(
+        message: "source \(options.name): cannot accept on \(socket.address): \(error)",
+        status: ExitStatus.unavailable)
+    }
+    return source
   }
 }

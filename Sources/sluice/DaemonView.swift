@@ -5,79 +5,123 @@ import SluiceJournal
 import SluiceTopology
 import Synchronization
 
-/// What `/health`, `/ready` and `/metrics` show: the running parts, asked when somebody looks. Nothing here blocks on a
-/// disk or a plugin.
+/// What `/health`, `/ready`, `/metrics` and `sluice status` show: the running parts, asked when somebody looks. Nothing
+/// here blocks on a disk or a plugin.
 final class DaemonView: ControlEndpoints {
-  private struct Parts {
-    var streams: [StreamLog] = []
-    var subscribers: [SubscriberInstance] = []
-    var sources: [any IngestSource] = []
+  /// What runs, in the topology's order.
+  struct State: Sendable {
+    var topology = ""
+    var generation: UInt64 = 0
+    var streams: [RunningStream] = []
+    var subscribers: [RunningSubscriber] = []
+    var sources: [RunningSource] = []
+    var retired: [RunningSource] = []
+    var reloads: [ReloadOutcome.Kind: UInt64] = [:]
+    var lastReload: ReloadOutcome?
     var isStopping = false
+    /// What parts had counted whose successors count on, by the part's name.
+    fileprivate var carried: [String: [MetricFamily]] = [:]
   }
 
-  private let parts = Mutex(Parts())
-  private let startedAt = Clock.wall()
+  private let current = Mutex(State())
+  let startedAt = Clock.wall()
 
-  func setStreams(_ streams: [StreamLog]) { parts.withLock { $0.streams = streams } }
-  func setSubscribers(_ subscribers: [SubscriberInstance]) { parts.withLock { $0.subscribers = subscribers } }
-  func setSources(_ sources: [any IngestSource]) { parts.withLock { $0.sources = sources } }
-  func setStopping() { parts.withLock { $0.isStopping = true } }
+  var state: State { current.withLock { $0 } }
+
+  /// The parts of `topology`, by name, as it orders them. What `ended` had counted stays in its successor's metrics.
+  func show(
+    _ parts: RunningParts, of topology: Topology, generation: UInt64, ended: [(name: String, part: any MetricSource)]
+  ) {
+    let counted = ended.map { ($0.name, MetricMerging.counts($0.part.metrics())) }
+    current.withLock { state in
+      state.topology = topology.file
+      state.generation = generation
+      state.streams = topology.streams.compactMap { parts.streams[$0.name] }
+      state.subscribers = topology.subscribers.compactMap { parts.subscribers[$0.name] }
+      state.sources = topology.sources.compactMap { parts.sources[$0.name] } + [parts.admin].compactMap(\.self)
+      state.retired = parts.retired + parts.leaving
+      for (name, families) in counted {
+        var merging = MetricMerging()
+        for family in state.carried[name, default: []] + families { merging.add(family) }
+        state.carried[name] = merging.merged
+      }
+      let present = Set(state.subscribers.map(\.counts.name) + (state.sources + state.retired).map(\.counts.name))
+      state.carried = state.carried.filter { present.contains($0.key) }
+    }
+  }
+
+  func note(_ outcome: ReloadOutcome) {
+    current.withLock { state in
+      state.reloads[outcome.kind, default: 0] += 1
+      state.lastReload = outcome
+    }
+  }
+
+  func setStopping() { current.withLock { $0.isStopping = true } }
+
+  // MARK: Endpoints
 
   /// Healthy: every stream commits. A full stream is healthy; one whose device failed ends the process.
   func health() -> (ok: Bool, json: String) {
-    let streams = parts.withLock { $0.streams }
-    let stuck = streams.filter { $0.status.state == .failed }.map(\.streamName)
-    return answer(ok: stuck.isEmpty, problems: stuck.map { "stream \($0) does not commit" })
+    let stuck = state.streams.map(\.log).filter { $0.status.state == .failed }.map(\.streamName)
+    return answer(stuck.map { "stream \($0) does not commit" })
   }
 
   /// Ready: every stream takes records and every subscriber is up.
-  func ready() -> (ok: Bool, json: String) {
-    let parts = parts.withLock { $0 }
-    var problems: [String] = parts.isStopping ? ["stopping"] : []
-    for stream in parts.streams {
-      if let reason = stream.status.fullReason {
-        problems.append("stream \(stream.streamName) is full (\(reason.rawValue))")
+  func ready() -> (ok: Bool, json: String) { answer(problems) }
+
+  /// Why the daemon is not ready.
+  var problems: [String] {
+    let state = state
+    var problems: [String] = state.isStopping ? ["stopping"] : []
+    for stream in state.streams {
+      if let reason = stream.log.status.fullReason {
+        problems.append("stream \(stream.settings.name) is full (\(reason.rawValue))")
       }
     }
-    for subscriber in parts.subscribers {
-      if let why = subscriber.status.whyNotReady { problems.append("subscriber \(subscriber.name): \(why)") }
+    for subscriber in state.subscribers {
+      if let why = subscriber.instance.status.whyNotReady {
+        problems.append("subscriber \(subscriber.settings.name): \(why)")
+      }
     }
-    return answer(ok: problems.isEmpty, problems: problems)
+    return problems
   }
 
-  private func answer(ok: Bool, problems: [String]) -> (ok: Bool, json: String) {
+  private func answer(_ problems: [String]) -> (ok: Bool, json: String) {
     let body: JSONValue = [
-      "status": .string(ok ? "ok" : "unavailable"), "problems": .array(problems.map(JSONValue.string)),
+      "status": .string(problems.isEmpty ? "ok" : "unavailable"), "problems": .array(problems.map(JSONValue.string)),
     ]
-    return (ok, body.canonicalText)
+    return (problems.isEmpty, body.canonicalText)
   }
+
+  // MARK: Metrics
 
   func metricFamilies() -> [MetricFamily] {
-    let parts = parts.withLock { $0 }
-    let own = [
-      MetricFamily(
-        "sluice_build_info", .gauge, help: "Constant 1, labelled with the version.",
-        samples: [.init([("version", Version.text)], 1)]),
-      MetricFamily(
-        "sluice_start_time_seconds", .gauge, help: "When the daemon started, seconds since 1970.",
-        samples: [.init([], Double(startedAt) / 1e9)]),
-    ]
-    let sources: [any MetricSource] = parts.streams + parts.subscribers + parts.sources
-    return Self.merged(own + sources.flatMap { $0.metrics() })
+    let state = state
+    var merging = MetricMerging()
+    for family in own(state) { merging.add(family) }
+    let parts: [any MetricSource] =
+      state.streams.map(\.log) + state.subscribers.map(\.instance) + (state.sources + state.retired).map(\.source)
+    for part in parts { for family in part.metrics() { merging.add(family) } }
+    for family in state.carried.values.joined() { merging.add(family) }
+    return merging.merged
   }
 
-  /// Families of the same name from several owners are one family.
-  private static func merged(_ families: [MetricFamily]) -> [MetricFamily] {
-    var order: [String] = []
-    var byName: [String: MetricFamily] = [:]
-    for family in families {
-      if byName[family.name] == nil {
-        order.append(family.name)
-        byName[family.name] = family
-      } else {
-        byName[family.name]?.samples += family.samples
-      }
+  private func own(_ state: State) -> [MetricFamily] {
+    func gauge(_ name: String, _ help: String, _ value: Double, _ labels: [(String, String)] = []) -> MetricFamily {
+      MetricFamily("sluice_\(name)", .gauge, help: help, samples: [.init(labels, value)])
     }
-    return order.compactMap { byName[$0] }
+    let outcomes = ReloadOutcome.Kind.allCases.filter { $0 != .planned }
+    return [
+      gauge("build_info", "Constant 1, labelled with the version.", 1, [("version", Version.text)]),
+      gauge("start_time_seconds", "When the daemon started, seconds since 1970.", Double(startedAt) / 1e9),
+      gauge("generation", "The topology that runs, counted from 1 at the start.", Double(state.generation)),
+      MetricFamily(
+        "sluice_reloads_total", .counter, help: "Reloads by outcome.",
+        samples: outcomes.map { .init([("outcome", $0.rawValue)], Double(state.reloads[$0, default: 0])) }),
+      gauge(
+        "last_reload_successful", "0 when the last reload was refused or failed.",
+        state.lastReload.map { $0.kind == .applied } ?? true ? 1 : 0),
+    ]
   }
 }

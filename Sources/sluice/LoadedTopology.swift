@@ -4,9 +4,10 @@ import SluiceHost
 import SluiceTopology
 
 /// A topology that passed every check, its plugins' own included, and the plugins it names.
-struct LoadedTopology {
+struct LoadedTopology: Sendable {
   var topology: Topology
-  var plugins: PluginLibrary
+  /// By the subscriber's name.
+  var plugins: [String: LoadedPlugin]
   var warnings: [Diagnostic]
 
   enum Failure: Error {
@@ -15,24 +16,36 @@ struct LoadedTopology {
     case mistakes([Diagnostic])
   }
 
-  /// Reads and checks `path`, or the built-in topology when it is nil.
-  static func load(path: String?, environment: [String: String]) throws(Failure) -> LoadedTopology {
-    let plugins = PluginLibrary(stateDirectory: nil)
+  /// Reads and checks `path`, or the built-in topology when it is nil. What `library` has loaded before is not loaded
+  /// again.
+  static func load(
+    path: String?, environment: [String: String], library: PluginLibrary = PluginLibrary(stateDirectory: nil)
+  ) throws(Failure) -> LoadedTopology {
     let result: TopologyResult
     if let path {
       guard access(path, R_OK) == 0 else {
         throw .unreadable("\(path): \(String(cString: strerror(errno)))")
       }
-      result = TopologyLoader.load(path: path, environment: environment, plugins: plugins)
+      result = TopologyLoader.load(path: path, environment: environment, plugins: library)
     } else {
       result = TopologyLoader.load(
         text: BuiltinTopology.yaml(environment: environment), name: BuiltinTopology.name, environment: environment,
-        plugins: plugins)
+        plugins: library)
     }
     switch result {
     case .failed(let diagnostics): throw .mistakes(diagnostics)
     case .topology(let topology, var warnings):
-      let findings = topology.subscribers.flatMap { validate($0, in: topology, with: plugins) }
+      var plugins: [String: LoadedPlugin] = [:]
+      var findings: [Diagnostic] = []
+      for settings in topology.subscribers {
+        do {
+          let plugin = try library.load(settings.plugin, pluginDirectories: topology.daemon.plugins)
+          plugins[settings.name] = plugin
+          findings += validate(settings, plugin, in: topology)
+        } catch {
+          findings.append(topology.diagnostic(at: settings.position.value, .error, "\(error)"))
+        }
+      }
       warnings += findings.filter { $0.severity != .error }
       let errors = findings.filter { $0.severity == .error }
       if !errors.isEmpty { throw .mistakes(errors + warnings) }
@@ -41,20 +54,15 @@ struct LoadedTopology {
   }
 
   /// What the plugin itself says of its config, at the places where the values stand.
-  private static func validate(_ settings: SubscriberSettings, in topology: Topology, with plugins: PluginLibrary)
+  private static func validate(_ settings: SubscriberSettings, _ plugin: LoadedPlugin, in topology: Topology)
     -> [Diagnostic]
   {
-    do {
-      let plugin = try plugins.load(settings.plugin, pluginDirectories: topology.daemon.plugins)
-      return isolationProblem(settings, plugin, in: topology)
-        + plugin.validate(configJSON: settings.configJSON).map { finding in
-          topology.diagnostic(
-            at: settings.position(ofPointer: finding.pointer), finding.severity == .error ? .error : .warning,
-            finding.text)
-        }
-    } catch {
-      return [topology.diagnostic(at: settings.position.value, .error, "\(error)")]
-    }
+    isolationProblem(settings, plugin, in: topology)
+      + plugin.validate(configJSON: settings.configJSON).map { finding in
+        topology.diagnostic(
+          at: settings.position(ofPointer: finding.pointer), finding.severity == .error ? .error : .warning,
+          finding.text)
+      }
   }
 
   /// Isolation in a process is the default for a plugin from elsewhere. Until it is served, such a plugin runs only where
@@ -83,5 +91,43 @@ struct LoadedTopology {
     for diagnostic in diagnostics { StandardError.print(diagnostic.rendered(colour: StandardError.isTerminal)) }
     let errors = diagnostics.filter { $0.severity == .error }.count
     if errors > 0 { StandardError.print("\(errors) \(errors == 1 ? "error" : "errors")") }
+  }
+}
+
+/// Where a daemon's topology comes from, so that it can be read again wherever the process stands by then.
+struct TopologyOrigin: Sendable {
+  /// Nil for the built-in topology.
+  let path: String?
+  /// The one that the daemon was started in.
+  let workingDirectory: String
+  let environment: [String: String]
+  let library: PluginLibrary
+
+  init(path: String?, workingDirectory directory: String) {
+    // Of the root nothing goes in front of a slash, so that a path is written the same whichever way it was made.
+    let directory = directory == "/" ? "" : directory
+    self.path = path.map { $0.hasPrefix("/") ? $0 : "\(directory)/\($0)" }
+    workingDirectory = directory
+    environment = Environment.current
+    library = PluginLibrary(stateDirectory: nil)
+  }
+
+  /// Once more, for a reload, which a pipe could keep waiting for ever.
+  func reload() throws(LoadedTopology.Failure) -> LoadedTopology {
+    if let path {
+      var status = stat()
+      guard stat(path, &status) == 0 else { throw .unreadable("\(path): \(String(cString: strerror(errno)))") }
+      guard status.st_mode & S_IFMT == S_IFREG else {
+        throw .unreadable("\(path) is not a regular file, and can't be read again")
+      }
+    }
+    return try load(calling: path)
+  }
+
+  /// `shown`: how messages call the file.
+  func load(calling shown: String?) throws(LoadedTopology.Failure) -> LoadedTopology {
+    var loaded = try LoadedTopology.load(path: shown, environment: environment, library: library)
+    loaded.topology = loaded.topology.absolute(from: workingDirectory)
+    return loaded
   }
 }

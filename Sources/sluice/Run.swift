@@ -17,6 +17,8 @@ struct Run: ParsableCommand {
 
       SIGTERM and SIGINT stop it: sources stop, what was acknowledged is delivered, and the exit status is 0. A second \
       signal ends it at once; what was acknowledged is delivered at the next start.
+      SIGHUP reads the topology file again, as `sluice reload` does: what did not change is not touched, and a file with \
+      a mistake changes nothing.
       Exit status: 0 stopped, 66 no such file, 74 the disk failed, 78 the topology is wrong, 69 it could not start.
       """)
 
@@ -26,9 +28,15 @@ struct Run: ParsableCommand {
 
   func run() throws {
     let signals = Signals.stream()
-    var loaded: LoadedTopology
+    guard let here = getcwd(nil, 0) else {
+      StandardError.print("the working directory is gone: \(String(cString: strerror(errno)))")
+      throw ExitStatus.noInput
+    }
+    defer { free(here) }
+    let origin = TopologyOrigin(path: config, workingDirectory: String(cString: here))
+    let loaded: LoadedTopology
     do throws(LoadedTopology.Failure) {
-      loaded = try LoadedTopology.load(path: config, environment: Environment.current)
+      loaded = try origin.load(calling: config)
     } catch {
       switch error {
       case .unreadable(let why):
@@ -41,19 +49,18 @@ struct Run: ParsableCommand {
     }
     LoadedTopology.report(loaded.warnings)
     let logger = try logger(for: loaded.topology.daemon)
-    try enterDirectory(of: &loaded.topology)
+    try enterDirectory(of: loaded.topology)
     ResourceLimits.raise(logger)
-    let ready = loaded
-    let status = Blocking.wait { await Self.serve(ready, signals: signals, logger: logger) }
+    let status = Blocking.wait { await Self.serve(loaded, from: origin, signals: signals, logger: logger) }
     if status != .success { throw status }
   }
 
   /// The daemon's life: start, signals, stop.
   private static func serve(
-    _ loaded: LoadedTopology, signals: AsyncStream<Int32>, logger: Logger
+    _ loaded: LoadedTopology, from origin: TopologyOrigin, signals: AsyncStream<Int32>, logger: Logger
   ) async -> ExitCode {
     Signals.serve()
-    let daemon = Daemon(loaded, logger: logger)
+    let daemon = Daemon(loaded, from: origin, logger: logger)
     do throws(DaemonError) {
       try await daemon.start()
     } catch {
@@ -62,23 +69,16 @@ struct Run: ParsableCommand {
     }
     for await signal in signals {
       guard signal == SIGHUP else { break }
-      logger.warning("this version can't reload; restart it to change the topology")
+      await daemon.reloadSoon()
     }
     return await daemon.stop() ? .success : ExitStatus.software
   }
 
   /// Relative paths resolve against the topology's file, those in a plugin's own config too, which only the plugin
   /// knows to be paths: so the file's directory becomes the working directory.
-  private func enterDirectory(of topology: inout Topology) throws {
-    guard let here = getcwd(nil, 0) else {
-      StandardError.print("the working directory is gone: \(String(cString: strerror(errno)))")
-      throw ExitStatus.noInput
-    }
-    defer { free(here) }
-    let directory = topology.directory
-    topology = topology.absolute(from: String(cString: here))
-    guard chdir(directory) == 0 else {
-      StandardError.print("cannot enter \(directory): \(String(cString: strerror(errno)))")
+  private func enterDirectory(of topology: Topology) throws {
+    guard chdir(topology.directory) == 0 else {
+      StandardError.print("cannot enter \(topology.directory): \(String(cString: strerror(errno)))")
       throw ExitStatus.noInput
     }
   }

@@ -23,9 +23,11 @@ struct Sluice: ParsableCommand {
         sluice run                 built-in topology: HTTP on :8080, ./data
         sluice check sluice.yaml   finds every mistake before anything runs
         sluice run -c sluice.yaml
+        sluice status              of the daemon whose data is in ./data
+        sluice reload              makes it read its file again
       """,
     version: "sluice \(Version.text)",
-    subcommands: [Run.self, Check.self, Stream.self, Plugin.self])
+    subcommands: [Run.self, Check.self, Reload.self, Status.self, Tap.self, Stream.self, Plugin.self])
 }
 
 /// What this build calls itself.

@@ -166,22 +166,30 @@ final class ChildProcess: Sendable {
   }
 }
 
-/// `sluice run` with a topology of the test's.
+/// `sluice run` with a topology of the test's, or the built-in one.
 final class Daemon: Sendable {
   let process: ChildProcess
+  /// Of the source that listened first.
   let port: Int
+  /// By the source's name.
+  let ports: [String: Int]
 
-  /// Starts it and waits until it listens; nil (with the output in the failure) if it doesn't.
-  init?(topology: String, environment: [String: String] = [:]) {
-    process = ChildProcess(Products.sluice, ["run", "-c", topology], environment: environment)
-    guard let line = process.line(where: { $0.contains("listening") && $0.contains("source=") }),
-      let address = line.split(separator: " ").first(where: { $0.hasPrefix("address=") }),
-      let port = address.split(separator: ":").last.flatMap({ Int($0) })
-    else {
+  /// Starts it and waits until it runs; nil (with the output in the failure) if it doesn't.
+  init?(topology: String?, environment: [String: String] = [:], directory: String? = nil) {
+    process = ChildProcess(
+      Products.sluice, ["run"] + (topology.map { ["-c", $0] } ?? []), environment: environment, directory: directory)
+    guard process.line(where: { $0.contains(" running") && $0.contains("subscribers=") }) != nil else {
       print(process.output.joined(separator: "\n"))
       return nil
     }
-    self.port = port
+    let listening = process.output.filter { $0.contains("listening") }.compactMap { line in
+      field("source", of: line).flatMap { source in
+        field("address", of: line)?.split(separator: ":").last.flatMap { Int($0) }.map { (source, $0) }
+      }
+    }
+    guard let first = listening.first else { return nil }
+    port = first.1
+    ports = Dictionary(listening) { first, _ in first }
   }
 
   func stop() -> Int32? {

@@ -17,7 +17,7 @@ final class HTTPHarness {
     adjust: (inout HTTPSourceOptions) -> Void = { _ in }
   ) {
     stream = FakeStream(durability, maxRecordBytes: maxRecordBytes)
-    var options = HTTPSourceOptions(name: "api", host: "127.0.0.1", port: 0, defaultTopic: "web", maxBodyBytes: 4096)
+    var options = HTTPSourceOptions(name: "api", defaultTopic: "web", maxBodyBytes: 4096)
     adjust(&options)
     let settings = HTTPSettings(options, stream: isAdmin ? nil : stream, endpoints: FakeEndpoints(isReady: isReady))
     loop = HTTPLoop(eventLoop: eventLoop, settings: settings, counters: counters)
@@ -27,7 +27,7 @@ final class HTTPHarness {
   /// Another loop of the same source.
   init(on stream: FakeStream) {
     self.stream = stream
-    let options = HTTPSourceOptions(name: "api", host: "127.0.0.1", port: 0, defaultTopic: "web", maxBodyBytes: 4096)
+    let options = HTTPSourceOptions(name: "api", defaultTopic: "web", maxBodyBytes: 4096)
     let settings = HTTPSettings(options, stream: stream, endpoints: FakeEndpoints())
     loop = HTTPLoop(eventLoop: eventLoop, settings: settings, counters: counters)
     loop.open()

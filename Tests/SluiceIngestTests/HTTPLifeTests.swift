@@ -86,7 +86,7 @@ struct HTTPLifeTests {
   }
 
   @Test func aSourceTakesEveryBodyLimitThatATopologyMayName() {
-    let options = HTTPSourceOptions(name: "api", host: "::1", port: 0, maxBodyBytes: Limits.maxMaxBodyBytes)
+    let options = HTTPSourceOptions(name: "api", maxBodyBytes: Limits.maxMaxBodyBytes)
     #expect(options.maxBodyBytes == Limits.maxMaxBodyBytes)
   }
 

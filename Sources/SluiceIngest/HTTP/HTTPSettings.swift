@@ -5,9 +5,6 @@ import Synchronization
 /// What an HTTP source is told by the topology.
 package struct HTTPSourceOptions: Sendable {
   package var name: String
-  package var host: String
-  /// 0 asks the kernel for a free one.
-  package var port: Int
   package var defaultTopic: String
   package var maxBodyBytes: Int
   package var headerSeconds = Limits.httpHeaderSeconds
@@ -22,13 +19,11 @@ package struct HTTPSourceOptions: Sendable {
   package var blockNanoseconds: Int64?
 
   package init(
-    name: String, host: String, port: Int, defaultTopic: String = "", maxBodyBytes: Int = Limits.defaultMaxRecordBytes
+    name: String, defaultTopic: String = "", maxBodyBytes: Int = Limits.defaultMaxRecordBytes
   ) {
     precondition(defaultTopic.utf8.count <= Limits.maxTopicBytes, "the topology checks topics")
     precondition(maxBodyBytes > 0 && maxBodyBytes <= Limits.maxMaxBodyBytes, "the topology checks max_body")
     self.name = name
-    self.host = host
-    self.port = port
     self.defaultTopic = defaultTopic
     self.maxBodyBytes = maxBodyBytes
   }

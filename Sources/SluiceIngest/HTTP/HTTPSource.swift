@@ -25,14 +25,13 @@ package final class HTTPSource: IngestSource {
     loops = group.makeIterator().map { HTTPLoop(eventLoop: $0, settings: settings, counters: HTTPCounters()) }
   }
 
-  /// Opens a lane on each loop and listens. Returns the address that was bound.
-  package func start() async throws -> SocketAddress {
-    let options = settings.options
+  package var openConnections: Int { settings.openConnections.load(ordering: .relaxed) }
+
+  /// Opens a lane on each loop and accepts on `socket`. Returns its address.
+  package func start(on socket: ListeningSocket) async throws -> SocketAddress {
     let loopOf = Dictionary(uniqueKeysWithValues: loops.map { (ObjectIdentifier($0.eventLoop), $0) })
     for loop in loops { try await loop.eventLoop.submit { loop.open() }.get() }
     let bootstrap = ServerBootstrap(group: group)
-      .serverChannelOption(ChannelOptions.backlog, value: Int32(Limits.listenBacklog))
-      .serverChannelOption(ChannelOptions.socketOption(.so_reuseaddr), value: 1)
       .serverChannelOption(ChannelOptions.maxMessagesPerRead, value: 64)
       .childChannelOption(ChannelOptions.tcpOption(.tcp_nodelay), value: 1)
       .childChannelOption(ChannelOptions.allowRemoteHalfClosure, value: true)
@@ -51,16 +50,16 @@ package final class HTTPSource: IngestSource {
       }
     let channel: any Channel
     do {
-      channel = try await bootstrap.bind(host: options.host, port: options.port).get()
+      channel = try await socket.accept(with: bootstrap, on: group).get()
     } catch {
       await drain(within: .zero)
       throw error
     }
     listener.withLock { $0 = channel }
-    guard let address = channel.localAddress else { preconditionFailure("a bound socket has an address") }
     logger.info(
-      "listening", metadata: ["source": "\(settings.name)", "address": "\(address)", "loops": "\(loops.count)"])
-    return address
+      "listening",
+      metadata: ["source": "\(settings.name)", "address": "\(socket.address)", "loops": "\(loops.count)"])
+    return socket.address
   }
 
   package func stopAccepting() async {

@@ -4,9 +4,6 @@ import Synchronization
 /// What a framed TCP source is told by the topology.
 package struct TCPSourceOptions: Sendable {
   package var name: String
-  package var host: String
-  /// 0 asks the kernel for a free one.
-  package var port: Int
   /// `when_full: block`: records that find no room wait, and their connection is not read.
   package var blocksWhenFull = false
   package var handshakeSeconds = Limits.tcpHandshakeSeconds
@@ -18,11 +15,7 @@ package struct TCPSourceOptions: Sendable {
   /// The server's name and version, as WELCOME gives it.
   package var software = "sluice"
 
-  package init(name: String, host: String, port: Int) {
-    self.name = name
-    self.host = host
-    self.port = port
-  }
+  package init(name: String) { self.name = name }
 }
 
 /// What all loops of one source share.

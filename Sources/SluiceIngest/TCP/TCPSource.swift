@@ -26,28 +26,25 @@ package final class TCPSource: IngestSource {
   /// Connections that are open now.
   package var openConnections: Int { settings.openConnections.load(ordering: .relaxed) }
 
-  /// Opens a lane on each loop and listens. Returns the address that was bound.
-  package func start() async throws -> SocketAddress {
-    let options = settings.options
+  /// Opens a lane on each loop and accepts on `socket`. Returns its address.
+  package func start(on socket: ListeningSocket) async throws -> SocketAddress {
     for loop in loops { try await loop.eventLoop.submit { loop.open() }.get() }
     let channel: any Channel
     do {
-      channel = try await bootstrap().bind(host: options.host, port: options.port).get()
+      channel = try await socket.accept(with: bootstrap(), on: group).get()
     } catch {
       await drain(within: .zero)
       throw error
     }
     listener.withLock { $0 = channel }
-    guard let address = channel.localAddress else { preconditionFailure("a bound socket has an address") }
-    logger.info("listening", metadata: ["source": "\(name)", "address": "\(address)", "loops": "\(loops.count)"])
-    return address
+    logger.info(
+      "listening", metadata: ["source": "\(name)", "address": "\(socket.address)", "loops": "\(loops.count)"])
+    return socket.address
   }
 
   private func bootstrap() -> ServerBootstrap {
     let loopOf = Dictionary(uniqueKeysWithValues: loops.map { (ObjectIdentifier($0.eventLoop), $0) })
     return ServerBootstrap(group: group)
-      .serverChannelOption(ChannelOptions.backlog, value: Int32(Limits.listenBacklog))
-      .serverChannelOption(ChannelOptions.socketOption(.so_reuseaddr), value: 1)
       .serverChannelOption(ChannelOptions.maxMessagesPerRead, value: 64)
       .childChannelOption(ChannelOptions.tcpOption(.tcp_nodelay), value: 1)
       .childChannelOption(ChannelOptions.allowRemoteHalfClosure, value: true)

@@ -1,0 +1,109 @@
+/// What a change of one setting means to a daemon that runs.
+package enum ChangeEffect: Int, Sendable, Comparable, CaseIterable {
+  /// What runs is told, and goes on.
+  case applied
+  /// Connections that are open keep what they came under; the next ones have the new setting.
+  case nextConnections
+  /// Connections that are open are answered and closed; the listening socket stays open.
+  case drained
+  /// The instance ends behind the batch in its hands, and another takes its cursor over.
+  case restarted
+  /// Only the next start of the daemon brings it.
+  case refused
+
+  package static func < (left: ChangeEffect, right: ChangeEffect) -> Bool { left.rawValue < right.rawValue }
+}
+
+/// One setting: how the topology calls it, and what its change means.
+package struct LiveSetting<Settings> {
+  package var key: String
+  /// The stored property that holds it.
+  package var property: String
+  package var effect: ChangeEffect
+  /// Why it can't change in a running daemon; "" where it can.
+  package var why: String
+  package var differs: (Settings, Settings) -> Bool
+
+  init<Value: Equatable>(
+    _ key: String, _ property: String, _ value: KeyPath<Settings, Value>, _ effect: ChangeEffect, _ why: String = ""
+  ) {
+    precondition((effect == .refused) != why.isEmpty, "a refusal has a reason")
+    self.key = key
+    self.property = property
+    self.effect = effect
+    self.why = why
+    differs = { $0[keyPath: value] != $1[keyPath: value] }
+  }
+}
+
+/// The table of what can change while the daemon runs. Every setting has a row.
+package enum LiveSettings {
+  package static var daemon: [LiveSetting<DaemonSettings>] {
+    [
+      .init("data", "data", \.data, .refused, "the streams' files are open"),
+      .init("plugins", "plugins", \.plugins, .applied),
+      .init("admin", "admin", \.admin, .drained),
+      .init("event_loops", "eventLoops", \.eventLoops, .refused, "connections belong to the loops that there are"),
+      .init("log.level", "logLevel", \.logLevel, .refused, log),
+      .init("log.format", "logFormat", \.logFormat, .refused, log),
+      .init("log.to", "logTarget", \.logTarget, .refused, log),
+    ]
+  }
+
+  private static let log = "the log is set up once"
+
+  package static var streams: [LiveSetting<StreamSettings>] {
+    [
+      .init("durability", "durability", \.durability, .refused, "producers were promised the old one"),
+      .init("ring", "ringBytes", \.ringBytes, .refused, "the ring is in use"),
+      .init("segment", "segmentBytes", \.segmentBytes, .refused, "the next segments are laid out"),
+      .init("retain.bytes", "retainBytes", \.retainBytes, .refused, open),
+      .init("retain.age", "retainAgeNanoseconds", \.retainAgeNanoseconds, .refused, open),
+      .init("when_full", "whenFull", \.whenFull, .refused, open),
+      // Its sources carry it, and change with it.
+      .init("block_timeout", "blockTimeoutNanoseconds", \.blockTimeoutNanoseconds, .applied),
+      .init("max_record", "maxRecordBytes", \.maxRecordBytes, .refused, "the ring is made for it"),
+      .init("commit.linger", "commitLingerNanoseconds", \.commitLingerNanoseconds, .refused, open),
+      .init("on_corruption", "onCorruption", \.onCorruption, .refused, open),
+      .init("declared", "isBuiltin", \.isBuiltin, .applied),
+    ]
+  }
+
+  private static let open = "the log is open"
+
+  package static var sources: [LiveSetting<SourceSettings>] {
+    [
+      .init("type", "kind", \.kind, .drained),
+      .init("framing", "framing", \.framing, .drained),
+      .init("listen", "listen", \.listen, .nextConnections),
+      .init("stream", "stream", \.stream, .drained),
+      .init("auth", "authentication", \.authentication, .drained),
+      .init("tls", "tls", \.tls, .drained),
+      .init("topic", "topic", \.topic, .nextConnections),
+      .init("block_timeout", "blockTimeoutNanoseconds", \.blockTimeoutNanoseconds, .nextConnections),
+      .init("when_full", "waitsWhenFull", \.waitsWhenFull, .nextConnections),
+      .init("max_body", "maxBodyBytes", \.maxBodyBytes, .nextConnections),
+      .init("header_timeout", "headerTimeoutNanoseconds", \.headerTimeoutNanoseconds, .nextConnections),
+      .init("idle_timeout", "idleTimeoutNanoseconds", \.idleTimeoutNanoseconds, .nextConnections),
+      .init("max_connections", "maxConnections", \.maxConnections, .nextConnections),
+    ]
+  }
+
+  package static var subscribers: [LiveSetting<SubscriberSettings>] {
+    [
+      .init("plugin", "plugin", \.plugin, .restarted),
+      .init("streams", "streams", \.streams, .restarted),
+      .init("match", "match", \.match, .restarted),
+      .init("batch", "batch", \.batch, .restarted),
+      .init("retry", "retry", \.retry, .restarted),
+      .init("order", "order", \.order, .restarted),
+      .init("max_lag", "maxLag", \.maxLag, .restarted),
+      .init("ack_deadline", "ackDeadlineNanoseconds", \.ackDeadlineNanoseconds, .restarted),
+      .init("publish", "publish", \.publish, .restarted),
+      .init("dead_letter", "deadLetter", \.deadLetter, .restarted),
+      .init("isolation", "isolation", \.isolation, .restarted),
+      .init("start", "start", \.start, .restarted),
+      .init("config", "configJSON", \.configJSON, .restarted),
+    ]
+  }
+}

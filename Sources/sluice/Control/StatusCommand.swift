@@ -1,0 +1,114 @@
+import ArgumentParser
+import SluiceTopology
+
+/// `sluice status`.
+struct Status: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Show how a running daemon fares.",
+    discussion: """
+      Its generation and last reload, its streams with the cursors of their subscribers (absent ones too), its sources \
+      and its subscribers.
+
+        sluice status                     of the daemon whose data is in ./data
+        sluice status -c sluice.yaml
+        sluice status --data /var/lib/sluice --json
+
+      Exit status: 0, 69 no daemon answers, 77 it is another user's.
+      """)
+
+  @OptionGroup var daemon: DaemonLocation
+
+  @Flag(help: "Print JSON.")
+  var json = false
+
+  func run() throws {
+    var status: JSONValue = .null
+    try daemon.ask(["verb": "status"]) { status = $0 }
+    if json { print(status.canonicalText) } else { StatusText.lines(status).forEach { print($0) } }
+  }
+}
+
+/// The report as a person reads it.
+enum StatusText {
+  static func lines(_ status: JSONValue) -> [String] {
+    var lines = [
+      "sluice \(text(status, "version"))  pid \(text(status, "pid"))  up \(text(status, "uptime_seconds")) s  "
+        + (status["ready"] == .bool(true) ? "ready" : "not ready"),
+      "generation \(text(status, "generation"))  \(text(status, "topology"))" + reload(status["last_reload"]),
+    ]
+    lines += (status["problems"]?.array ?? []).map { "  problem: \($0.string ?? "")" }
+    lines += table(
+      ["STREAM", "STATE", "RECORDS", "NEXT LSN", "RETAINED", "SEGMENTS"],
+      (status["streams"]?.array ?? []).map { stream in
+        [
+          text(stream, "name"), stream["full"]?.string.map { "full: \($0)" } ?? text(stream, "state"),
+          "\(number(stream, "next_lsn") - number(stream, "oldest_lsn"))", text(stream, "next_lsn"),
+          bytes(number(stream, "retained_bytes")), text(stream, "segments"),
+        ]
+      })
+    lines += table(
+      ["SOURCE", "TYPE", "STATE", "ADDRESS", "STREAM", "CONNECTIONS"],
+      (status["sources"]?.array ?? []).map { source in
+        ["name", "type", "state", "address", "stream", "connections"].map { text(source, $0) }
+      })
+    lines += table(
+      ["SUBSCRIBER", "PLUGIN", "STATE", "ACKED", "RETRIED", "REJECTED", "LAG", "BEHIND"],
+      (status["subscribers"]?.array ?? []).map(subscriber))
+    let absent = (status["streams"]?.array ?? []).flatMap { stream in
+      (stream["cursors"]?.array ?? []).filter { $0["connected"] == .bool(false) }.map { (text(stream, "name"), $0) }
+    }
+    return lines
+      + table(
+        ["ABSENT SUBSCRIBER", "STREAM", "NEXT LSN", "LAG"],
+        absent.map { [text($1, "subscriber"), $0, text($1, "next_lsn"), text($1["lag"] ?? .null, "records")] })
+  }
+
+  private static func subscriber(_ row: JSONValue) -> [String] {
+    let lags = (row["streams"]?.array ?? []).compactMap { $0["lag"] }
+    let records = lags.reduce(0) { $0 + number($1, "records") }
+    let behind = lags.compactMap { if case .double(let seconds)? = $0["seconds"] { seconds } else { nil } }.max() ?? 0
+    return [
+      text(row, "name"), text(row, "plugin"), row["ready"] == .bool(true) ? "running" : text(row, "state"),
+      text(row, "acked"), text(row, "retried"), text(row, "rejected"), "\(records)", "\(behind) s",
+    ]
+  }
+
+  private static func reload(_ last: JSONValue?) -> String {
+    guard let last, let outcome = last["outcome"]?.string else { return "" }
+    let reasons = (last["reasons"]?.array ?? []).compactMap(\.string)
+    return "  last reload \(outcome) at \(text(last, "time"))" + reasons.map { "\n  \($0)" }.joined()
+  }
+
+  private static func text(_ value: JSONValue, _ key: String) -> String {
+    switch value[key] {
+    case .string(let text)?: text
+    case .null?, nil: "-"
+    case let other?: other.canonicalText
+    }
+  }
+
+  private static func number(_ value: JSONValue, _ key: String) -> Int64 {
+    if case .integer(let number)? = value[key] { number } else { 0 }
+  }
+
+  private static func bytes(_ count: Int64) -> String {
+    for (unit, size) in [("GiB", Int64(1) << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] where count >= size {
+      return "\((Double(count) / Double(size) * 10).rounded() / 10) \(unit)"
+    }
+    return "\(count) B"
+  }
+
+  /// Columns as wide as they have to be; nothing at all without rows.
+  private static func table(_ head: [String], _ rows: [[String]]) -> [String] {
+    guard !rows.isEmpty else { return [] }
+    let all = [head] + rows
+    let widths = head.indices.map { column in all.map { $0[column].count }.max() ?? 0 }
+    return [""]
+      + all.map { row in
+        let cells = zip(row, widths).map { cell, width in cell + String(repeating: " ", count: width - cell.count) }
+        var line = cells.joined(separator: "  ")
+        while line.last == " " { line.removeLast() }
+        return line
+      }
+  }
+}

@@ -1,0 +1,87 @@
+import Glibc
+import SluiceCore
+import SluiceHost
+import SluiceIngest
+import SluiceJournal
+import SluiceTopology
+
+/// What `sluice status` shows of the daemon, as JSON. Made from what is in memory; nothing waits.
+enum StatusReport {
+  static func make(_ view: DaemonView) -> JSONValue {
+    let state = view.state
+    let problems = view.problems
+    return [
+      "version": .string(Version.text), "pid": .count(getpid()), "started": .string(Timestamp.text(view.startedAt)),
+      "uptime_seconds": .count((Clock.wall() - view.startedAt) / 1_000_000_000),
+      "topology": .string(state.topology), "generation": .count(state.generation),
+      "reloads": .object(
+        ReloadOutcome.Kind.allCases.filter { $0 != .planned }.map {
+          .init($0.rawValue, .count(state.reloads[$0, default: 0]))
+        }),
+      "last_reload": state.lastReload.map(reload) ?? .null, "ready": .bool(problems.isEmpty),
+      "problems": .array(problems.map(JSONValue.string)), "streams": .array(state.streams.map(stream)),
+      "sources": .array(state.sources.map { source($0, "accepting") } + state.retired.map { source($0, "ending") }),
+      "subscribers": .array(state.subscribers.map { subscriber($0.instance.status) }),
+    ]
+  }
+
+  private static func reload(_ outcome: ReloadOutcome) -> JSONValue {
+    [
+      "outcome": .string(outcome.kind.rawValue), "time": .string(Timestamp.text(outcome.time)),
+      "reasons": .array(outcome.reasons.map(JSONValue.string)),
+    ]
+  }
+
+  private static func stream(_ running: RunningStream) -> JSONValue {
+    let status = running.log.status
+    return [
+      "name": .string(status.name), "state": .string(status.state.rawValue),
+      "full": status.fullReason.map { .string($0.rawValue) } ?? .null,
+      "durability": .string(running.settings.durability.rawValue), "log_uuid": .string("\(running.log.uuid)"),
+      "oldest_lsn": .count(status.oldestLSN), "committed_lsn": .count(status.committedLSN),
+      "durable_lsn": .count(status.durableLSN), "next_lsn": .count(status.nextLSN),
+      "segments": .count(status.segments), "retained_bytes": .count(status.retainedBytes),
+      "retain_bytes": .count(running.settings.retainBytes), "ring_bytes_in_use": .count(status.ringBytesInUse),
+      "cursors": .array(
+        status.subscribers.map { cursor in
+          [
+            "subscriber": .string(cursor.name), "connected": .bool(cursor.connected), "next_lsn": .count(cursor.cursor),
+            "lag": lag(cursor.lag),
+          ]
+        }),
+    ]
+  }
+
+  private static func source(_ running: RunningSource, _ state: String) -> JSONValue {
+    let address = running.socket.map { "\($0.address)" } ?? running.listen.map { "\($0)" }
+    return [
+      "name": .string(running.name), "type": .string(running.settings?.kind.rawValue ?? "admin"),
+      "state": .string(state), "address": address.map(JSONValue.string) ?? .null,
+      "stream": running.settings.map { .string($0.stream) } ?? .null,
+      "connections": .count(running.source.openConnections), "generation": .count(running.generation),
+    ]
+  }
+
+  private static func subscriber(_ status: SubscriberStatus) -> JSONValue {
+    [
+      "name": .string(status.name), "plugin": .string(status.plugin), "version": .string(status.version),
+      "state": .string(status.state.rawValue), "health": .string(status.health.rawValue),
+      "ready": .bool(status.isReady), "why_not_ready": status.whyNotReady.map(JSONValue.string) ?? .null,
+      "generation": .count(status.generation), "delivered": .count(status.counts.delivered),
+      "acked": .count(status.counts.acked), "retried": .count(status.counts.retried),
+      "rejected": .count(status.counts.rejected), "gaps": .count(status.gaps),
+      "lost_records": .count(status.lostRecords), "open_records": .count(status.openRecords),
+      "restarts": .count(status.restarts),
+      "last_delivery": status.lastDelivery == 0 ? .null : .string(Timestamp.text(status.lastDelivery)),
+      "streams": .array(
+        status.streams.map { ["name": .string($0.name), "next_lsn": .count($0.cursor), "lag": lag($0.lag)] }),
+    ]
+  }
+
+  private static func lag(_ lag: StreamLag) -> JSONValue {
+    [
+      "records": .count(lag.records), "bytes": .count(lag.bytes),
+      "seconds": .double((Double(lag.ageNanoseconds) / 1e6).rounded() / 1e3),
+    ]
+  }
+}

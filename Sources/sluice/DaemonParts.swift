@@ -1,0 +1,143 @@
+// How each part is made, for the first generation and for those that a reload brings.
+
+import Glibc
+import Logging
+import SluiceCore
+import SluiceHost
+import SluiceIngest
+import SluiceJournal
+import SluiceTopology
+
+extension Daemon {
+  // MARK: Streams
+
+  func open(_ settings: StreamSettings) async throws(DaemonError) {
+    let options = options(of: settings)
+    let observer = LogReporter(stream: settings.name, logger: logger)
+    do {
+      let log = try await Blocking.run("recover") { () throws(JournalError) in
+        try StreamLog.open(options, observer: observer)
+      }
+      parts.streams[settings.name] = RunningStream(settings: settings, log: log)
+      let report = log.recovery
+      logger.info(
+        "recovered",
+        metadata: [
+          "stream": "\(settings.name)", "log": "\(log.uuid)", "next_lsn": "\(report.nextLSN)",
+          "tail": "\(report.tail.rawValue)", "segments": "\(report.segments)",
+          "recovery_ms": "\(Double(report.nanoseconds / 10_000) / 100)",
+        ])
+    } catch {
+      throw DaemonError(message: "stream \(settings.name): \(error)", status: ExitStatus.ioError)
+    }
+  }
+
+  private func options(of settings: StreamSettings) -> StreamOptions {
+    var options = StreamOptions(
+      name: settings.name, directory: "\(topology.daemon.data)/streams/\(settings.name)")
+    options.durability = settings.durability
+    options.ringBytes = settings.ringBytes
+    options.segmentBytes = settings.segmentBytes
+    options.retainBytes = settings.retainBytes
+    options.retainAgeNanoseconds = settings.retainAgeNanoseconds
+    options.maxRecordBytes = settings.maxRecordBytes
+    options.whenFull =
+      switch settings.whenFull {
+      case .reject: .reject
+      case .block: .block
+      case .dropOldest: .dropOldest
+      }
+    options.diskReserveBytes = diskReserve()
+    return options
+  }
+
+  /// The free space that is left alone: a small part of the disk, so that a small disk can be used at all.
+  private func diskReserve() -> Int {
+    var info = statvfs()
+    guard statvfs(topology.daemon.data, &info) == 0 else { return Limits.diskReserveBytes }
+    let disk = Int(info.f_blocks) * Int(info.f_frsize)
+    return min(Limits.diskReserveBytes, disk / Limits.diskReserveDivisor)
+  }
+
+  func close(stream name: String) async {
+    guard let stream = parts.streams.removeValue(forKey: name) else { return }
+    await Blocking.run("close") { () throws(Never) in stream.log.close() }
+  }
+
+  private func log(named name: String) -> StreamLog {
+    guard let stream = parts.streams[name] else {
+      preconditionFailure("the topology checks that stream \(name) exists")
+    }
+    return stream.log
+  }
+
+  // MARK: Subscribers
+
+  /// Takes the subscriber's cursors and makes its instance. Nothing of it is left when that fails.
+  func start(_ settings: SubscriberSettings, _ plugin: LoadedPlugin) async throws(DaemonError) -> RunningSubscriber {
+    let logs = settings.streams.map { log(named: $0) }
+    let (data, logger, next) = (topology.daemon.data, logger, generation + 1)
+    let deadLetters = StreamDeadLetterSink(log(named: settings.deadLetter))
+    let instance = try await Blocking.run("create") { () throws(DaemonError) in
+      do {
+        var readers: [any StreamReader] = []
+        for log in logs {
+          readers.append(
+            try log.openReader(subscriber: settings.name, start: settings.start, maxLag: settings.maxLag))
+        }
+        let instance = SubscriberInstance(
+          settings: settings, plugin: plugin, readers: readers, dataDirectory: data, deadLetters: deadLetters,
+          hostVersion: Version.text, generation: next, logger: logger)
+        try instance.start()
+        return instance
+      } catch let error as HostError {
+        throw DaemonError(message: "\(error)", status: ExitStatus.unavailable)
+      } catch {
+        throw DaemonError(message: "subscriber \(settings.name): \(error)", status: ExitStatus.unavailable)
+      }
+    }
+    return RunningSubscriber(settings: settings, plugin: plugin, instance: instance)
+  }
+
+  /// Ends it behind the batch in its plugin's hands. False: the plugin did not return, and was left behind with its
+  /// cursors.
+  func end(_ subscriber: RunningSubscriber) async -> Bool {
+    let outcome = await Blocking.run("stop") { () throws(Never) in
+      subscriber.instance.stop(deadline: Clock.monotonic() + Limits.drainNanoseconds)
+    }
+    return outcome == .stopped
+  }
+
+  // MARK: Sources
+
+  /// What the source of this name is to accept on: what holds the address already, or a new one.
+  func socket(on address: ListenAddress?, of name: String?) async throws(DaemonError) -> ListeningSocket? {
+    guard let address else { return nil }
+    if let held = parts.socket(on: address, of: name) { return held }
+    do {
+      return try await Blocking.run("listen") { () throws(ListenError) in
+        try ListeningSocket(host: address.host, port: address.port)
+      }
+    } catch {
+      throw DaemonError(
+        message: "source \(name ?? "admin"): cannot listen on \(address): \(error)", status: ExitStatus.unavailable)
+    }
+  }
+
+  func start(_ settings: SourceSettings) async throws(DaemonError) -> RunningSource {
+    let socket = try await socket(on: settings.listen, of: settings.name)
+    let parts = SourceParts(socket: socket, group: group, endpoints: view, logger: logger)
+    return RunningSource(
+      settings: settings, source: try await parts.start(settings, into: log(named: settings.stream)),
+      listen: settings.listen, socket: socket, generation: generation + 1)
+  }
+
+  /// The same answers without `POST /log`.
+  func startAdmin(_ address: ListenAddress?) async throws(DaemonError) -> RunningSource? {
+    guard let address, let socket = try await socket(on: address, of: nil) else { return nil }
+    let parts = SourceParts(socket: socket, group: group, endpoints: view, logger: logger)
+    return RunningSource(
+      settings: nil, source: try await parts.startAdmin(), listen: address, socket: socket,
+      generation: generation + 1)
+  }
+}
