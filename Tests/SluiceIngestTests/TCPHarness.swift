@@ -17,7 +17,7 @@ final class TCPHarness {
     adjust: (inout TCPSourceOptions) -> Void = { _ in }
   ) {
     self.stream = stream ?? FakeStream(durability, maxRecordBytes: maxRecordBytes)
-    var options = TCPSourceOptions(name: "modules", host: "127.0.0.1", port: 0)
+    var options = TCPSourceOptions(name: "modules")
     adjust(&options)
     loop = TCPLoop(
       eventLoop: eventLoop, settings: TCPSettings(options, stream: self.stream), counters: counters)
