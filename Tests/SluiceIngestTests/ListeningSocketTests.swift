@@ -1,4 +1,3 @@
-import SluiceCore
 import Logging
 import NIOCore
 import NIOPosix
