@@ -19,10 +19,16 @@ import Testing
   func delivered(_ folder: TemporaryFolder) -> [String] {
     let out = folder.path + "/out"
     let names = (try? FileManager.default.contentsOfDirectory(atPath: out)) ?? []
-    return names.filter { $0.hasSuffix(".raw") && !$0.hasPrefix("current") }.sorted().flatMap { name in
+    return names.filter { $0.hasSuffix(".raw") }.sorted().flatMap { name in
       let text = FileManager.default.contents(atPath: out + "/" + name).map { String(decoding: $0, as: UTF8.self) }
       return (text ?? "").split(separator: "\n", omittingEmptySubsequences: false).dropLast().map(String.init)
     }
+  }
+
+  /// Says where they differ, not all of them.
+  func expectSame(_ delivered: [String], _ sent: [String]) {
+    let place = zip(delivered, sent).enumerated().first { $0.element.0 != $0.element.1 }?.offset
+    #expect(place == nil && delivered.count == sent.count, "\(delivered.count) of \(sent.count) lines")
   }
 
   @Test("A file piped in is delivered line by line, and the daemon stops cleanly at its end")
@@ -35,7 +41,7 @@ import Testing
       "/bin/sh", ["-c", "exec \"$0\" run -c \"$1\" < \"$2\"", Products.sluice, config, file])
     #expect(status == 0, "\(text)")
     #expect(text.contains("all input has ended"))
-    #expect(delivered(folder) == lines)
+    expectSame(delivered(folder), lines)
   }
 
   @Test("Lines sent over TCP are delivered in their order, the last one without its line feed")
@@ -46,10 +52,10 @@ import Testing
     let daemon = try #require(Daemon(topology: config))
     do {
       let connection = try #require(HTTPConnection(port: daemon.port))
-      #expect(connection.send((0..<5000).map { "\($0)\r\n" }.joined() + "last\n"))
+      #expect(connection.send((0..<5000).map { "\($0)\r\n" }.joined() + "last"))
     }
-    #expect(eventually { delivered(folder).count == 5001 || !delivered(folder).isEmpty })
+    #expect(eventually { delivered(folder).count == 5001 })
     #expect(daemon.stop() == 0)
-    #expect(delivered(folder) == (0..<5000).map { "\($0)" } + ["last"])
+    expectSame(delivered(folder), (0..<5000).map { "\($0)" } + ["last"])
   }
 }
