@@ -101,8 +101,7 @@ package protocol StreamReader: AnyObject {
   var cursor: UInt64 { get }
   /// The LSN that the next `read` begins with.
   var position: UInt64 { get }
-  /// Makes the next `read` begin at `lsn`, which is not below what this subscriber has settled: how a range is delivered
-  /// again. The log may have moved `cursor` up in the meantime; then the next `read` tells the gap.
+  /// Makes the next `read` begin at `lsn`, which is not below `cursor`: how a range is delivered again.
   func seek(to lsn: UInt64)
 
   /// Fills `batch` from `position` with consecutive records that may be delivered, at most `maxRecords` and
