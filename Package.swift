@@ -141,7 +141,8 @@ if isInstalled("libpq") {
     .testTarget(
       name: "PostgresPluginTests",
       dependencies: [
-        "TestSupport", "PostgresTestSupport", "PostgresSubscriber", "SluicePluginKit", "CSluice", "PluginTestSupport",
+        "TestSupport", "PostgresTestSupport", "PostgresSubscriber", "SluicePluginKit", "SluiceTopology", "CSluice",
+        "PluginTestSupport",
       ],
       swiftSettings: strict),
   ]

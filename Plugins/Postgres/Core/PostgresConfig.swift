@@ -45,12 +45,12 @@ package struct PostgresConfig: Equatable, Sendable {
         },
         "connect_timeout": {
           "type": ["string", "integer"], "format": "sluice-duration", "minimum": \(minTimeout), \
-    "maximum": \(maxTimeout), "default": \(defaultConnectTimeout),
+    "maximum": \(maxTimeout), "default": "10s",
           "description": "How long connecting may take, over all addresses of the host."
         },
         "statement_timeout": {
           "type": ["string", "integer"], "format": "sluice-duration", "minimum": \(minTimeout), \
-    "maximum": \(maxTimeout), "default": \(defaultStatementTimeout),
+    "maximum": \(maxTimeout), "default": "30s",
           "description": "How long one statement may take: a batch that takes longer is rolled back and tried again."
         }
       }
