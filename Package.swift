@@ -80,7 +80,7 @@ let package = Package(
       swiftSettings: strict),
     .testTarget(
       name: "SluiceHostTests",
-      dependencies: ["TestSupport", "SluiceHost", "SluiceCore", "SluiceTopology", "CSluice", log],
+      dependencies: ["TestSupport", "SluiceHost", "SluiceCore", "SluiceTopology", "SluiceJournal", "CSluice", log],
       swiftSettings: strict),
     .target(
       name: "PluginTestSupport", dependencies: ["CSluice"], path: "Tests/PluginTestSupport", swiftSettings: strict),

@@ -191,6 +191,24 @@ package enum Limits {
   /// Interned names that a subscriber keeps by id.
   package static let maxIndexedNames = 1 << 20
 
+  /// What is looked through at a time for records that a `match` lets pass.
+  package static let matchScanRecords = 16_384
+  package static let matchScanBytes = 2 << 20
+  /// Topics of one stream whose glob results are remembered; a power of two.
+  package static let rememberedTopics = 256
+  /// A number in a payload that is longer than this matches nothing.
+  package static let maxMatchNumberBytes = 128
+
+  /// The longest text that a dead letter has of one kind.
+  package static let maxDeadLetterValueBytes = 1 << 10
+  /// A stream that takes dead letters has at least this as its `max_record`: a letter without its payload fits.
+  package static let minDeadLetterRecordBytes = 32 << 10
+  /// What is read at a time to be copied to the dead letters.
+  package static let deadLetterReadRecords = 256
+  package static let deadLetterReadBytes = 1 << 20
+  /// Rejected ranges that may wait for the dead letter stream before nothing more is delivered.
+  package static let maxWaitingRejections = 1024
+
   // MARK: Plugins
 
   package static let maxPluginSchemaBytes = 256 << 10
@@ -258,6 +276,9 @@ package enum Limits {
   package static let maxEventLoops = 256
   package static let maxCommitLingerNanoseconds: Int64 = 1_000_000_000
   package static let maxDiagnostics = 100
+  /// Members that a `match.json` may name, and how deep into the object.
+  package static let maxMatchMembers = 64
+  package static let maxMatchDepth = 16
 
   // MARK: Daemon
 

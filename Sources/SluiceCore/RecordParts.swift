@@ -5,6 +5,7 @@ package struct RecordParts {
   package let sequence: UInt64
   package let producer: UInt32
   package let crc: UInt32
+  package let type: UInt8
   package let source: UInt16
   package let epoch: UInt16
   package let topicCount: UInt32
@@ -24,6 +25,7 @@ package struct RecordParts {
     sequence = record.sequence
     producer = record.producer
     crc = record.crc
+    type = record.type
     source = record.source
     epoch = record.epoch
     let part = record.base + RecordLayout.producerPart

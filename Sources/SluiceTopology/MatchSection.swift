@@ -17,8 +17,15 @@ extension TopologyReader {
     guard let json = section["json"],
       let members = Section(json, path: "\(path).json", known: [], sink: sink)
     else { return match }
+    if members.entries.count > Limits.maxMatchMembers {
+      sink.error(at: json.position, "\(path).json names more than \(Limits.maxMatchMembers) members")
+    }
     match.members = members.entries.map { pair in
-      SubscriberSettings.Match.Member(path: pair.key, values: values(of: pair.value, "\(path).json.\(pair.key)"))
+      let what = "\(path).json.\(pair.key)"
+      if pair.key.utf8.count(where: { $0 == UInt8(ascii: ".") }) >= Limits.maxMatchDepth {
+        sink.error(at: pair.keyPosition, "\(what) leads more than \(Limits.maxMatchDepth) members deep")
+      }
+      return SubscriberSettings.Match.Member(path: pair.key, values: values(of: pair.value, what))
     }
     return match
   }

@@ -44,7 +44,7 @@ extension TopologyReader {
   }
 
   /// The stream that takes dead records when a subscriber names none and the file declares none of that name.
-  func builtinDead(for subscribers: [SubscriberSettings]) -> StreamSettings? {
+  func builtinDead(for subscribers: [SubscriberSettings], beside streams: [StreamSettings]) -> StreamSettings? {
     guard !streamNames.contains(Topology.defaultDeadLetter),
       let first = subscribers.first(where: { subscriber in
         subscriber.deadLetter == Topology.defaultDeadLetter || subscriber.streams.contains(Topology.defaultDeadLetter)
@@ -52,9 +52,26 @@ extension TopologyReader {
     else { return nil }
     var dead = StreamSettings(name: Topology.defaultDeadLetter, position: first.position.value)
     dead.isBuiltin = true
+    // So that a letter has room for the largest record.
+    let largest = streams.reduce(dead.maxRecordBytes) { max($0, $1.maxRecordBytes) }
+    dead.maxRecordBytes = min(largest + Limits.minDeadLetterRecordBytes, Limits.maxMaxRecordBytes)
     dead.ringBytes = max(Limits.minRingBytes, 4 * dead.maxRecordBytes)
     dead.segmentBytes = Limits.deadSegmentBytes
     dead.retainBytes = Limits.deadRetainBytes
     return dead
+  }
+
+  /// A stream that is to take dead letters has room for one without its payload.
+  func checkDeadLetters(_ subscribers: [SubscriberSettings], _ streams: [StreamSettings], _ root: YAMLNode) {
+    for subscriber in subscribers {
+      guard let stream = streams.first(where: { $0.name == subscriber.deadLetter }),
+        stream.maxRecordBytes < Limits.minDeadLetterRecordBytes
+      else { continue }
+      let node = root["subscribers"]?[subscriber.name]?["dead_letter"]
+      sink.error(
+        at: node?.position ?? subscriber.position.value,
+        "the stream \(quoted(stream.name)) can't take the dead letters of \(quoted(subscriber.name)): its max_record is "
+          + "less than \(Limits.minDeadLetterRecordBytes >> 10)KiB")
+    }
   }
 }

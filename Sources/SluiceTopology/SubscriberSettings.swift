@@ -12,9 +12,16 @@ package struct SubscriberSettings: Sendable, Equatable {
     /// Members of the payload's JSON object (dots lead into nested objects) and the values they may have.
     package var members: [Member] = []
 
+    package init() {}
+
     package struct Member: Sendable, Equatable {
       package var path: String
       package var values: [JSONValue]
+
+      package init(path: String, values: [JSONValue]) {
+        self.path = path
+        self.values = values
+      }
     }
   }
 

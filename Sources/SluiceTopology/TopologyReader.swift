@@ -32,7 +32,8 @@ final class TopologyReader {
     }
     let subscribers = collection(top, "subscribers", example: "archive: { plugin: …, streams: […] }", subscriber)
     references.check(declared: streamNames, sink: sink)
-    if let dead = builtinDead(for: subscribers) { streams.append(dead) }
+    if let dead = builtinDead(for: subscribers, beside: streams) { streams.append(dead) }
+    checkDeadLetters(subscribers, streams, root)
     checkListeners(sources, admin: daemon.admin, top)
     return Topology(
       file: file, daemon: daemon, identities: identities, streams: streams, sources: sources, subscribers: subscribers,

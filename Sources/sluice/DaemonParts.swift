@@ -77,7 +77,7 @@ extension Daemon {
   func start(_ settings: SubscriberSettings, _ plugin: LoadedPlugin) async throws(DaemonError) -> RunningSubscriber {
     let logs = settings.streams.map { log(named: $0) }
     let (data, logger, next) = (topology.daemon.data, logger, generation + 1)
-    let deadLetters = LoggingDeadLetterSink(logger: logger)
+    let deadLetters = StreamDeadLetterSink(log(named: settings.deadLetter))
     let instance = try await Blocking.run("create") { () throws(DaemonError) in
       do {
         var readers: [any StreamReader] = []

@@ -82,23 +82,52 @@ final class MemoryReader: StreamReader, @unchecked Sendable {
     return true
   }
 
+  /// A record to the test's taste.
+  struct Draft {
+    var payload: String
+    var topic = ""
+    var key = ""
+    var headers: [UInt8] = []
+    var source: UInt16 = 1
+    var producer: UInt32 = 0
+    var type = RecordLayout.typeData
+  }
+
+  func append(_ drafts: [Draft]) {
+    let bell = locked { state -> Doorbell? in
+      for draft in drafts {
+        let record = MemoryReader.encode(draft, number: state.records.count)
+        state.bytes += UInt64(RecordView(trusted: record).length)
+        state.records.append(record)
+      }
+      return state.doorbell
+    }
+    bell?.ring()
+  }
+
   private static func encode(_ payload: String, number: Int) -> UnsafeMutableRawPointer {
-    var payload = payload
-    var topic = "t\(number % 3)"
-    return payload.withUTF8 { payload in
-      topic.withUTF8 { topic in
-        let fields = RecordFields(
-          eventTime: Int64(number), sequence: UInt64(number), topic: UnsafeRawBufferPointer(topic),
-          payload: UnsafeRawBufferPointer(payload))
-        let record = UnsafeMutableRawPointer.allocate(byteCount: fields.recordBytes, alignment: 8)
-        let crc = fields.encodeProducerPart(to: record + RecordLayout.producerPart)
-        record.storeLE(UInt32(fields.recordBytes), RecordLayout.length)
-        record.storeLE(crc, RecordLayout.crc)
-        record.storeLE(Int64(1000 + number), RecordLayout.ingestTime)
-        record.storeLE(UInt32(number % 2), RecordLayout.producer)
-        record.storeLE(UInt16(1), RecordLayout.source)
-        record.storeLE(UInt16(0), RecordLayout.epoch)
-        return record
+    encode(Draft(payload: payload, topic: "t\(number % 3)", producer: UInt32(number % 2)), number: number)
+  }
+
+  private static func encode(_ draft: Draft, number: Int) -> UnsafeMutableRawPointer {
+    Array(draft.payload.utf8).withUnsafeBytes { payload in
+      Array(draft.topic.utf8).withUnsafeBytes { topic in
+        Array(draft.key.utf8).withUnsafeBytes { key in
+          draft.headers.withUnsafeBytes { headers in
+            let fields = RecordFields(
+              eventTime: Int64(number), sequence: UInt64(number), topic: topic, key: key, headers: headers,
+              payload: payload)
+            let record = UnsafeMutableRawPointer.allocate(byteCount: fields.recordBytes, alignment: 8)
+            let crc = fields.encodeProducerPart(to: record + RecordLayout.producerPart, type: draft.type)
+            record.storeLE(UInt32(fields.recordBytes), RecordLayout.length)
+            record.storeLE(crc, RecordLayout.crc)
+            record.storeLE(Int64(1000 + number), RecordLayout.ingestTime)
+            record.storeLE(draft.producer, RecordLayout.producer)
+            record.storeLE(draft.source, RecordLayout.source)
+            record.storeLE(UInt16(0), RecordLayout.epoch)
+            return record
+          }
+        }
       }
     }
   }

@@ -120,9 +120,9 @@ import Testing
     }
     tracker.finish(token: token, .ok, now: 0)
     #expect(tracker.cursor(of: 0) == 1)
-    let expected = RejectedRange(stream: 0, first: 1, last: 1, attempt: 1, cause: .plugin, code: 9, reason: "bad row")
-    #expect(tracker.rejectedRanges == [expected])
-    tracker.kept(1)
+    let expected = RejectedRange(first: 1, last: 1, attempt: 1, cause: .plugin, code: 9, reason: "bad row")
+    #expect(tracker.rejectedRanges(of: 0) == [expected])
+    tracker.kept(1, of: 0)
     #expect(tracker.cursor(of: 0) == 4)
     #expect(tracker.counts.rejected == 1)
   }
@@ -136,7 +136,7 @@ import Testing
     #expect(tracker.plan(stream: 0, now: due, maxRecords: 10) == .retry(range))
     let second = tracker.openRetry(stream: 0, range: range, upTo: 2, now: due, offsets: &offsets)
     tracker.finish(token: second, .failed, now: due)
-    #expect(tracker.rejectedRanges.map(\.cause) == [.attemptsExhausted])
+    #expect(tracker.rejectedRanges(of: 0).map(\.cause) == [.attemptsExhausted])
     #expect(tracker.retries[0].isEmpty)
   }
 
@@ -191,7 +191,7 @@ import Testing
     let token = tracker.openFresh(stream: 0, first: tracker.freshLSN(of: 0), count: 2)
     tracker.finish(token: token, .accepted, now: 0)
     tracker.abandon(now: 7)
-    #expect(tracker.openBatches == 0 && tracker.rejectedRanges.isEmpty)
+    #expect(tracker.openBatches == 0 && tracker.rejectedRanges(of: 0).isEmpty)
     #expect(tracker.retries[0].ranges == [RetryRange(first: 1, last: 2, attempt: 2, due: 7)])
     #expect(tracker.settle(item(token, 2, .ack), now: 8) == .stale)
   }

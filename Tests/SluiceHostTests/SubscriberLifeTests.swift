@@ -112,7 +112,7 @@ import Testing
     #expect(value("delivered_records_total") == 5)
     #expect(value("acked_records_total") == 2)
     #expect(value("retried_records_total") == 2)
-    #expect(value("rejected_records_total") == 1)
+    #expect(value("dead_letters_total") == 1)
     #expect(value("delivery_seconds") == value("batches_total"))
     #expect(Set(families.map(\.name)).count == families.count, "each family once")
   }

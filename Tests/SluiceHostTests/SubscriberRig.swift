@@ -14,7 +14,7 @@ final class SubscriberRig {
 
   init(
     _ fixture: String, n: Int? = nil, readers: [MemoryReader] = [MemoryReader()],
-    _ change: (inout SubscriberSettings) -> Void = { _ in }
+    deadLetters: (any DeadLetterSink)? = nil, _ change: (inout SubscriberSettings) -> Void = { _ in }
   ) throws {
     var settings = SubscriberSettings(
       name: "it", plugin: fixture, streams: readers.map(\.streamName),
@@ -27,7 +27,7 @@ final class SubscriberRig {
     self.readers = readers
     subscriber = SubscriberInstance(
       settings: settings, plugin: try Fixtures.load(fixture, state: directory.folder("state")), readers: readers,
-      dataDirectory: directory.path, deadLetters: letters, hostVersion: "test", logger: log.logger)
+      dataDirectory: directory.path, deadLetters: deadLetters ?? letters, hostVersion: "test", logger: log.logger)
   }
 
   var reader: MemoryReader { readers[0] }
@@ -51,20 +51,41 @@ final class SubscriberRig {
 
 /// Keeps dead letters; can refuse them for a while.
 final class CollectingSink: DeadLetterSink {
-  private let state = Mutex<(letters: [DeadLetter], refusals: Int)>(([], 0))
+  private let state = Mutex<(letters: [DeadLetter], payloads: [String], refusals: Int)>(([], [], 0))
 
+  let name = "dead"
   var letters: [DeadLetter] { state.withLock { $0.letters } }
+  var payloads: [String] { state.withLock { $0.payloads } }
 
   func refuse(_ times: Int) { state.withLock { $0.refusals = times } }
 
-  func keep(_ letter: DeadLetter) -> Bool {
-    state.withLock { state in
-      guard state.refusals == 0 else {
-        state.refusals -= 1
-        return false
+  func openWriter(subscriber: String, wake: @escaping @Sendable () -> Void) -> any DeadLetterWriter { Writer(self) }
+
+  private final class Writer: DeadLetterWriter {
+    private let sink: CollectingSink
+    private var submitted: UInt64 = 0
+
+    init(_ sink: CollectingSink) { self.sink = sink }
+
+    func append(_ letter: DeadLetter, _ record: RecordView) -> FullReason? {
+      sink.state.withLock { state in
+        guard state.refusals == 0 else {
+          state.refusals -= 1
+          return .retention
+        }
+        state.letters.append(letter)
+        state.payloads.append(String(decoding: record.payload, as: UTF8.self))
+        return nil
       }
-      state.letters.append(letter)
-      return true
     }
+
+    func submit() -> UInt64 {
+      submitted += 1
+      return submitted
+    }
+
+    func isKept(_ position: UInt64) -> Bool { position <= submitted }
+    var cutLetters: UInt64 { 0 }
+    func close() {}
   }
 }

@@ -76,8 +76,8 @@ import Testing
     try rig.subscriber.start()
     #expect(rig.reader.waitUntilSettled(below: 4))
     #expect(rig.stop() == .stopped)
-    #expect(rig.letters.letters.map(\.range.cause) == [.attemptsExhausted])
-    #expect(rig.letters.letters.map { $0.range.first...$0.range.last } == [1...3])
+    #expect(rig.letters.letters.map(\.lsn) == [1, 2, 3])
+    #expect(rig.letters.letters.allSatisfy { $0.cause == .attemptsExhausted && $0.attempts == 2 })
   }
 
   @Test func eachRecordGetsItsOwnVerdict() throws {
@@ -91,8 +91,8 @@ import Testing
     #expect(!rig.seen.contains("settle failed"))
     let counts = rig.subscriber.status.counts
     #expect(counts.acked == 5 && counts.rejected == 3 && counts.retried == 5 && counts.unknownVerdicts == 1)
-    let letters = rig.letters.letters.map(\.range)
-    #expect(letters.map(\.first) == [3, 7, 8])
+    let letters = rig.letters.letters
+    #expect(letters.map(\.lsn) == [3, 7, 8])
     #expect(letters.allSatisfy { $0.code == 7 && $0.reason == "bad row" && $0.cause == .plugin })
   }
 

@@ -31,7 +31,7 @@ private func loadAll(_ text: String) -> TopologyResult {
 @Test func theBuiltInStreamForDeadRecordsIsThereWhenSomebodyNeedsIt() throws {
   let topology = try load(minimal).get()
   let dead = try #require(topology.stream(named: "dead"))
-  #expect(dead.isBuiltin && dead.retainBytes == 1 << 30 && dead.ringBytes == 4 << 20)
+  #expect(dead.isBuiltin && dead.retainBytes == 1 << 30 && dead.ringBytes == 4 * dead.maxRecordBytes)
   let own = try load(minimal.replacing("events: {}", with: "events: {}\n  dead: { durability: written }")).get()
   #expect(own.stream(named: "dead")?.isBuiltin == false)
   #expect(own.streams.count == 2)

@@ -60,10 +60,10 @@ package struct JSONScanner {
     return messageStart >= 0 ? nil : JSONFault(.messageMissing, end)
   }
 
-  private let base: UnsafeRawPointer
-  private let count: Int
+  let base: UnsafeRawPointer
+  let count: Int
   private let maxDepth: Int
-  private var at = 0
+  var at = 0
   private var depth = 0
   private var nesting: UInt128 = 0
   private var isObject = false
@@ -73,7 +73,7 @@ package struct JSONScanner {
   private var messageEnd = -1
   private var notString = -1
 
-  private init(base: UnsafeRawPointer, count: Int, maxDepth: Int) {
+  init(base: UnsafeRawPointer, count: Int, maxDepth: Int) {
     self.base = base
     self.count = count
     self.maxDepth = maxDepth
@@ -186,10 +186,10 @@ package struct JSONScanner {
   }
 
   @inline(__always)
-  private var byte: UInt8 { base.load(fromByteOffset: at, as: UInt8.self) }
+  var byte: UInt8 { base.load(fromByteOffset: at, as: UInt8.self) }
 
   @inline(__always)
-  private mutating func skipWhiteSpace() {
+  mutating func skipWhiteSpace() {
     while at < count {
       let next = byte
       guard next <= 0x20, next == 0x20 || next == 0x0A || next == 0x0D || next == 0x09 else { return }
@@ -199,7 +199,7 @@ package struct JSONScanner {
 
   // MARK: Scalars
 
-  private mutating func literal(_ text: StaticString) throws(JSONFault) {
+  mutating func literal(_ text: StaticString) throws(JSONFault) {
     for index in 0..<text.utf8CodeUnitCount {
       guard at < count else { throw JSONFault(.unexpectedEnd, count) }
       guard byte == text.utf8Start[index] else { throw JSONFault(.badLiteral, at) }
@@ -207,7 +207,7 @@ package struct JSONScanner {
     }
   }
 
-  private mutating func number() throws(JSONFault) {
+  mutating func number() throws(JSONFault) {
     if byte == UInt8(ascii: "-") { at += 1 }
     if at < count, byte == UInt8(ascii: "0") {
       at += 1
@@ -239,7 +239,7 @@ package struct JSONScanner {
 
   /// Reads on from behind the opening quote to behind the closing one; says whether there was an escape.
   @inline(__always)
-  private mutating func string() throws(JSONFault) -> Bool {
+  mutating func string() throws(JSONFault) -> Bool {
     var isEscaped = false
     while true {
       skipPlain()
@@ -333,7 +333,7 @@ package struct JSONScanner {
   }
 
   @inline(__always)
-  private static func hexDigit(_ byte: UInt8) -> UInt32? {
+  static func hexDigit(_ byte: UInt8) -> UInt32? {
     switch byte {
     case UInt8(ascii: "0")...UInt8(ascii: "9"): UInt32(byte - UInt8(ascii: "0"))
     case UInt8(ascii: "a")...UInt8(ascii: "f"): UInt32(byte - UInt8(ascii: "a")) + 10

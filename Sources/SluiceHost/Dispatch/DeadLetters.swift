@@ -1,62 +1,82 @@
-import Logging
+// Where dead records go. The subscriber's cursor passes a record only when its letter has the durability of the dead
+// letter stream; a stream that takes no letter holds the subscriber.
+
 import SluiceCore
-import Synchronization
 
-/// Records that a subscriber will never take.
-package struct DeadLetter: Sendable {
-  package var subscriber: String
-  package var stream: String
-  package var logUUID: LogUUID
-  package var range: RejectedRange
-}
-
-/// Where dead records go. The subscriber's cursor waits until they are kept.
+/// What keeps dead records.
 package protocol DeadLetterSink: Sendable {
-  /// Keeps the records, on the subscriber's thread. False: not now; the same letter is offered again.
-  func keep(_ letter: DeadLetter) -> Bool
+  /// Its name, for people.
+  var name: String { get }
+  /// Opens the way of one subscriber's thread. `wake` is called, on any thread, when what `isKept` said no to is kept.
+  func openWriter(subscriber: String, wake: @escaping @Sendable () -> Void) -> any DeadLetterWriter
 }
 
-/// Counts dead records and logs them, once per interval for each subscriber and code. It keeps no copy.
-package final class LoggingDeadLetterSink: DeadLetterSink {
-  private let logger: Logger
-  private let clock: @Sendable () -> Int64
-  private let seen = Mutex<[Key: (since: Int64, unlogged: UInt64)]>([:])
+/// One subscriber's way to its dead letters. Owned by its thread.
+package protocol DeadLetterWriter: AnyObject {
+  /// Adds a letter with a copy of the record. Otherwise says why not now: the same is tried again.
+  func append(_ letter: DeadLetter, _ record: RecordView) -> FullReason?
+  /// Hands over what was added. Returns what to ask `isKept` for.
+  func submit() -> UInt64
+  /// Whether everything up to that `submit` is kept. If not, a wake comes.
+  func isKept(_ position: UInt64) -> Bool
+  /// Letters that did not fit and were cut, since it was opened.
+  var cutLetters: UInt64 { get }
+  func close()
+}
 
-  private struct Key: Hashable {
-    var subscriber: String
-    var cause: RejectedRange.Cause
-    var code: UInt32
+/// Keeps dead records in a stream.
+package final class StreamDeadLetterSink: DeadLetterSink {
+  private let stream: any IngestStream
+
+  package init(_ stream: any IngestStream) { self.stream = stream }
+
+  package var name: String { stream.streamName }
+
+  package func openWriter(subscriber: String, wake: @escaping @Sendable () -> Void) -> any DeadLetterWriter {
+    StreamDeadLetterWriter(
+      lane: stream.openLane(source: subscriber, wake: wake), maxRecordBytes: stream.maxRecordBytes)
+  }
+}
+
+final class StreamDeadLetterWriter: DeadLetterWriter {
+  private let lane: any IngestLane
+  private let maxRecordBytes: Int
+  private(set) var cutLetters: UInt64 = 0
+
+  init(lane: any IngestLane, maxRecordBytes: Int) {
+    self.lane = lane
+    self.maxRecordBytes = maxRecordBytes
+    precondition(maxRecordBytes >= Limits.minDeadLetterRecordBytes, "the topology checks that a letter fits")
   }
 
-  package init(logger: Logger, clock: @escaping @Sendable () -> Int64 = Clock.monotonic) {
-    self.logger = logger
-    self.clock = clock
-  }
-
-  package func keep(_ letter: DeadLetter) -> Bool {
-    let range = letter.range
-    let records = range.last - range.first + 1
-    let key = Key(subscriber: letter.subscriber, cause: range.cause, code: range.code)
-    let now = clock()
-    let total = seen.withLock { seen -> UInt64? in
-      if let entry = seen[key], now - entry.since < Limits.refusalLogIntervalNanoseconds {
-        seen[key] = (entry.since, entry.unlogged + records)
-        return nil
+  func append(_ letter: DeadLetter, _ record: RecordView) -> FullReason? {
+    // As much of the record as fits.
+    for cut in DeadLetter.Cut.allCases {
+      var letter = letter
+      letter.cut = cut
+      var headers = DeadLetterFormat.encode(letter)
+      if cut == .nothing { headers += record.headers }
+      guard headers.count <= Limits.maxHeadersBytes else { continue }
+      let result: AppendResult? = headers.withUnsafeBytes { headers in
+        let fields = RecordFields(
+          eventTime: record.eventTime, topic: record.topic, key: record.key, headers: headers,
+          payload: cut == .payload ? .empty : record.payload)
+        return fields.recordBytes <= maxRecordBytes ? lane.append(fields) : nil
       }
-      // A plugin's codes are its own: forget all rather than grow without end.
-      if seen.count >= Limits.maxRefusalKinds { seen.removeAll() }
-      defer { seen[key] = (now, 0) }
-      return (seen[key]?.unlogged ?? 0) + records
+      switch result {
+      case .accepted:
+        if cut != .nothing { cutLetters += 1 }
+        return nil
+      case .full(let reason): return reason
+      case .tooLarge, nil: continue
+      }
     }
-    if let total {
-      logger.warning(
-        "records rejected",
-        metadata: [
-          "subscriber": "\(letter.subscriber)", "stream": "\(letter.stream)", "records": "\(total)",
-          "cause": "\(range.cause.rawValue)", "code": "\(range.code)", "reason": "\(range.reason)",
-          "lsn": "\(range.first)...\(range.last)", "attempt": "\(range.attempt)",
-        ])
-    }
-    return true
+    preconditionFailure("a letter without payload fits any dead letter stream")
   }
+
+  func submit() -> UInt64 { lane.submit() }
+
+  func isKept(_ position: UInt64) -> Bool { lane.acknowledged >= position || !lane.requestWake(at: position) }
+
+  func close() { lane.close() }
 }

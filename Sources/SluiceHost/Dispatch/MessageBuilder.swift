@@ -16,14 +16,18 @@ final class MessageBuilder {
 
   deinit { messages.deallocate() }
 
-  /// Makes messages of all records of `batch`.
-  func fill(from batch: RecordBatch, token: UInt64, attempt: UInt32, names: NameTable) {
+  /// Makes messages of all records of `batch`. False, and nothing of use, if some of them are no data.
+  func fill(from batch: RecordBatch, token: UInt64, attempt: UInt32, names: NameTable) -> Bool {
     let count = batch.count
     precondition(count <= capacity)
     let first = batch.firstLSN
+    var others: UInt8 = 0
     for index in 0..<count {
-      write(batch.parts(at: index), lsn: first + UInt64(index), index, token, attempt, names)
+      let record = batch.parts(at: index)
+      others |= record.type ^ RecordLayout.typeData
+      write(record, lsn: first + UInt64(index), index, token, attempt, names)
     }
+    return others == 0
   }
 
   /// Makes messages of those records of `batch` that `offsets` (LSNs less the first) names.

@@ -63,7 +63,7 @@ extension SettleTracker {
       }
     }
     if let lsn = retries[stream].lowestLSN { lowest = min(lowest, lsn) }
-    for range in rejected where range.stream == stream { lowest = min(lowest, range.first) }
+    for index in rejected[stream].indices { lowest = min(lowest, rejected[stream][index].first) }
     return lowest
   }
 
@@ -73,10 +73,12 @@ extension SettleTracker {
   /// Gives back what is open past its ack deadline. Returns how many records that were.
   package mutating func expire(now: Int64) -> Int {
     var overdue = 0
+    let why: StaticString = "no verdict before the ack deadline"
+    let reason = UnsafeRawBufferPointer(start: why.utf8Start, count: why.utf8CodeUnitCount)
     for index in batches.indices
     where !batches[index].isFree && !batches[index].isDelivering && batches[index].ackDeadline <= now {
       overdue += batches[index].pendingCount
-      retryLater(0..<batches[index].count, in: index, due: now, code: 0, reason: .empty)
+      retryLater(0..<batches[index].count, in: index, due: now, code: 0, reason: reason)
       closeIfDone(index)
     }
     counts.overdue += UInt64(overdue)
@@ -104,9 +106,18 @@ extension SettleTracker {
     return lost
   }
 
-  /// The rejected ranges that no sink has yet. They hold the cursor until `kept` is called.
-  package var rejectedRanges: [RejectedRange] { rejected }
+  /// Whether a stream has rejected ranges that no sink has yet.
+  package var hasRejected: Bool {
+    for index in rejected.indices where !rejected[index].isEmpty { return true }
+    return false
+  }
 
-  /// The dead letter sink has the first `count` of `rejectedRanges`.
-  package mutating func kept(_ count: Int) { rejected.removeFirst(count) }
+  /// The rejected ranges of `stream` that no sink has yet. They hold the cursor until `kept` is called.
+  package func rejectedRanges(of stream: Int) -> [RejectedRange] { rejected[stream] }
+
+  /// The dead letter sink has the first `count` of the stream's rejected ranges.
+  package mutating func kept(_ count: Int, of stream: Int) { rejected[stream].removeFirst(count) }
+
+  /// What a delivery had of bytes.
+  package mutating func count(deliveredBytes bytes: Int) { counts.deliveredBytes += UInt64(bytes) }
 }

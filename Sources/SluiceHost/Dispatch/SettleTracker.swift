@@ -9,6 +9,7 @@
 //
 //   event \ part        fresh              open                               retry             rejected
 //   open(…)             → open             –                                  → open            –
+//   pass (no match)     → settled          –                                  –                 –
 //   verdict ack         –                  → settled                          –                 –
 //   verdict retry       –                  → retry, attempt + 1, due later    –                 –
 //   … attempts used up  –                  → rejected                         –                 –
@@ -70,10 +71,9 @@ package struct SettleFaults: OptionSet, Sendable {
   package static let invalid = SettleFaults(rawValue: 2)
 }
 
-/// Records that no delivery will settle.
+/// Records of one stream that no delivery will settle.
 package struct RejectedRange: Equatable, Sendable {
-  package enum Cause: String, Sendable { case plugin, attemptsExhausted = "attempts_exhausted" }
-  package var stream: Int
+  package enum Cause: String, Sendable, CaseIterable { case plugin, attemptsExhausted = "attempts_exhausted" }
   package var first: UInt64
   package var last: UInt64
   package var attempt: UInt32
@@ -85,9 +85,15 @@ package struct RejectedRange: Equatable, Sendable {
 /// Totals since the start, for metrics.
 package struct SettleCounts: Equatable, Sendable {
   package var delivered: UInt64 = 0
+  /// Bytes of the records delivered, as they are in the log.
+  package var deliveredBytes: UInt64 = 0
+  /// Records that were passed over: they do not match.
+  package var passed: UInt64 = 0
   package var acked: UInt64 = 0
   package var retried: UInt64 = 0
+  /// Records that the plugin rejected, and those whose attempts were used up.
   package var rejected: UInt64 = 0
+  package var exhausted: UInt64 = 0
   package var batches: UInt64 = 0
   /// Tokens settled a second time while their batch was known.
   package var doubled: UInt64 = 0
@@ -117,7 +123,8 @@ package struct SettleTracker: ~Copyable {
 
   var retries: [RetryList]
   var fresh: [UInt64]
-  var rejected: [RejectedRange] = []
+  /// By stream.
+  var rejected: [[RejectedRange]]
   package internal(set) var counts = SettleCounts()
   /// Why records were last asked to come again, in the plugin's words.
   package internal(set) var lastRetryReason = ""
@@ -135,6 +142,7 @@ package struct SettleTracker: ~Copyable {
     jitter = JitterSource(seed: seed)
     batches = Array(repeating: OpenBatch(), count: maxOpenBatches)
     retries = Array(repeating: RetryList(), count: fresh.count)
+    rejected = Array(repeating: [], count: fresh.count)
   }
 
   // MARK: Deliveries
@@ -147,6 +155,26 @@ package struct SettleTracker: ~Copyable {
     batches[index].open(token: nextToken, count: count, stream: stream, firstLSN: first, attempt: 1)
     fresh[stream] = first + UInt64(count)
     return opened(index, count: count, ackDeadline: ackDeadline)
+  }
+
+  /// As `openFresh`, for some of the records `first...last` only: `offsets` are their LSNs less `first`. The others do
+  /// not match and are passed over.
+  package mutating func openSelected(
+    stream: Int, first: UInt64, through last: UInt64, offsets: [UInt32], ackDeadline: Int64 = .max
+  ) -> UInt64 {
+    precondition(first >= fresh[stream], "fresh records come in the order of the log")
+    let index = freePlace()
+    batches[index].open(token: nextToken, offsets: offsets, stream: stream, firstLSN: first, attempt: 1)
+    fresh[stream] = last + 1
+    counts.passed += last - first + 1 - UInt64(offsets.count)
+    return opened(index, count: offsets.count, ackDeadline: ackDeadline)
+  }
+
+  /// None of the fresh records `first...last` matches: they are as good as settled.
+  package mutating func pass(stream: Int, first: UInt64, through last: UInt64) {
+    precondition(first >= fresh[stream] && last >= first, "fresh records come in the order of the log")
+    fresh[stream] = last + 1
+    counts.passed += last - first + 1
   }
 
   /// Opens a batch of the due retries of `range`, up to the LSN `last` that could be read. `offsets` gets their LSNs
@@ -178,9 +206,12 @@ package struct SettleTracker: ~Copyable {
     preconditionFailure("a batch was opened beyond maxOpenBatches")
   }
 
-  /// `deliver` returned for the batch that begins with `token`. Returns when what failed is due again.
+  /// `deliver` returned for the batch that begins with `token`; `code` and `reason` say why it failed. Returns when what
+  /// failed is due again.
   @discardableResult
-  package mutating func finish(token: UInt64, _ result: DeliverResult, now: Int64) -> Int64 {
+  package mutating func finish(
+    token: UInt64, _ result: DeliverResult, now: Int64, code: UInt32 = 0, reason: UnsafeRawBufferPointer = .empty
+  ) -> Int64 {
     guard let index = place(of: token) else { preconditionFailure("a delivery ended that was never begun") }
     batches[index].isDelivering = false
     let all = 0..<batches[index].count
@@ -194,7 +225,7 @@ package struct SettleTracker: ~Copyable {
       giveBack(all, in: index, attempt: batches[index].attempt, due: now)
     case .failed:
       due = batchRetryDue(index, now: now)
-      retryLater(all, in: index, due: due, code: 0, reason: .empty)
+      retryLater(all, in: index, due: due, code: code, reason: reason)
     }
     closeIfDone(index)
     return due
@@ -304,12 +335,15 @@ package struct SettleTracker: ~Copyable {
     var rest = slots
     while let run = batches[index].firstPendingRun(in: rest) {
       let first = batches[index].lsn(ofSlot: run.lowerBound)
-      rejected.append(
+      rejected[batches[index].stream].append(
         RejectedRange(
-          stream: batches[index].stream, first: first, last: first + UInt64(run.count) - 1,
+          first: first, last: first + UInt64(run.count) - 1,
           attempt: batches[index].attempt, cause: cause, code: code, reason: SettleTracker.text(reason)))
       let settled = batches[index].settle(run)
-      counts.rejected += UInt64(settled)
+      switch cause {
+      case .plugin: counts.rejected += UInt64(settled)
+      case .attemptsExhausted: counts.exhausted += UInt64(settled)
+      }
       openRecords -= settled
       rest = run.upperBound..<slots.upperBound
     }

@@ -1,5 +1,6 @@
 import CSluice
 import SluiceCore
+import SluiceTopology
 
 /// One stream as its subscriber's thread serves it.
 ///
@@ -7,6 +8,8 @@ import SluiceCore
 final class StreamFeed {
   let reader: any StreamReader
   let names: NameTable
+  /// Nil: every record is delivered.
+  let matcher: RecordMatcher?
   /// Until when a batch may wait to fill; nil while there is nothing to wait for.
   var lingerUntil: Int64?
   /// The last batch was full.
@@ -17,8 +20,9 @@ final class StreamFeed {
   private let streamName: CText
   private let uuid: [UInt8]
 
-  init(_ reader: any StreamReader) {
+  init(_ reader: any StreamReader, match: SubscriberSettings.Match? = nil) {
     self.reader = reader
+    matcher = RecordMatcher(match, reader: reader)
     names = NameTable(reader)
     streamName = CText(reader.streamName)
     uuid = reader.logUUID.bytes

@@ -20,6 +20,7 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
   private let readers: [any StreamReader]
   private let streams: [(name: String, logUUID: LogUUID)]
   private let stateDirectory: String
+  private let deadLetterStream: String
   private let logger: Logger
   private let thread = Mutex<OSThread?>(nil)
 
@@ -41,6 +42,7 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
     self.plugin = plugin
     self.readers = readers
     self.generation = generation
+    deadLetterStream = deadLetters.name
     options = DeliveryOptions(settings, wants: plugin.wants)
     streams = readers.map { ($0.streamName, $0.logUUID) }
     stateDirectory = "\(dataDirectory)/plugins/\(settings.name)"
@@ -54,8 +56,8 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
       subscriber: settings.name, hostVersion: hostVersion, stateDirectory: stateDirectory, tracker: tracker,
       logger: logger)
     worker = SubscriberWorker(
-      name: settings.name, plugin: plugin, options: options, configJSON: settings.configJSON, readers: readers,
-      services: services, shared: shared, deadLetters: deadLetters, logger: logger)
+      settings: settings, plugin: plugin, options: options, readers: readers, services: services,
+      shared: shared, deadLetters: deadLetters, logger: logger)
   }
 
   /// Makes the instance on its own thread and returns when the plugin's `create` has: a config that it refuses shows
@@ -141,8 +143,9 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
     return SubscriberStatus(
       name: name, plugin: plugin.kind, version: plugin.version, state: life.state, health: health,
       healthReason: reason, lastError: life.lastError, generation: generation, restarts: life.restarts,
-      failedStarts: life.failedStarts, failedDeliveries: life.failedDeliveries, counts: counts, gaps: life.gaps,
-      lostRecords: life.lostRecords,
+      failedStarts: life.failedStarts, failedDeliveries: life.failedDeliveries, counts: counts,
+      gapsByReason: zip(GapReason.allCases, life.gaps).map { ($0, $1) }, held: life.held,
+      deadLetterStream: deadLetterStream, lostLetters: life.lostLetters, cutLetters: life.cutLetters,
       openRecords: open, lastDelivery: last == 0 ? 0 : Clock.wall() - (Clock.monotonic() - last),
       streams: streams.indices.map { index in
         SubscriberStatus.Stream(
@@ -156,6 +159,10 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
     let duration = MetricFamily(
       "sluice_subscriber_delivery_seconds", .histogram, help: "How long calls of deliver took.",
       samples: [shared.deliveryTimes.sample(labels: [("subscriber", name)])])
-    return status.families + [duration] + services.metrics.families(subscriber: name)
+    let delay = MetricFamily(
+      "sluice_subscriber_delay_seconds", .histogram,
+      help: "From when the first record of a batch came in to when deliver returned, at its first delivery.",
+      samples: [shared.delays.sample(labels: [("subscriber", name)])])
+    return status.families + [duration, delay] + services.metrics.families(subscriber: name)
   }
 }

@@ -10,8 +10,13 @@ final class SubscriberShared: Sendable {
     var failedStarts: UInt64 = 0
     /// Deliveries that failed since the last that did not.
     var failedDeliveries: UInt64 = 0
-    var gaps: UInt64 = 0
-    var lostRecords: UInt64 = 0
+    /// By `GapReason.allCases`.
+    var gaps = [SubscriberStatus.Gaps](repeating: SubscriberStatus.Gaps(), count: GapReason.allCases.count)
+    /// Why nothing is delivered: its dead letters do not get away.
+    var held: String?
+    /// Dead records that were gone before they could be kept, and letters that were cut.
+    var lostLetters: UInt64 = 0
+    var cutLetters: UInt64 = 0
     /// What became of the first `create`: nil while it has not returned.
     var firstCreate: Result<Void, HostError>?
     /// The thread's body is over.
@@ -26,6 +31,7 @@ final class SubscriberShared: Sendable {
   /// Monotonic; 0: none yet.
   let lastDelivery = Atomic<Int64>(0)
   let deliveryTimes = HistogramCounts()
+  let delays = HistogramCounts()
   /// The plugin's instance while `interrupt` may be called on it, as a bit pattern; 0: there is none.
   let interruptible = Mutex<UInt>(0)
 

@@ -19,6 +19,12 @@ package struct SubscriberStatus: Sendable {
     package var lag: StreamLag
   }
 
+  /// Ranges of records that were gone before they could be delivered, and the records in them.
+  package struct Gaps: Sendable, Equatable {
+    package var count: UInt64 = 0
+    package var records: UInt64 = 0
+  }
+
   package var name: String
   package var plugin: String
   package var version: String
@@ -37,21 +43,33 @@ package struct SubscriberStatus: Sendable {
   /// Deliveries that failed since the last that did not.
   package var failedDeliveries: UInt64
   package var counts: SettleCounts
-  package var gaps: UInt64
-  package var lostRecords: UInt64
+  package var gapsByReason: [(reason: GapReason, gaps: Gaps)]
+  /// Why nothing is delivered although the plugin could: the dead letter stream takes nothing. Nil: it is delivered.
+  package var held: String?
+  /// Where its dead letters go.
+  package var deadLetterStream: String
+  /// Dead records that were gone before they could be kept.
+  package var lostLetters: UInt64
+  /// Dead letters that did not fit and have not all of their record.
+  package var cutLetters: UInt64
   package var openRecords: Int
   /// ns since 1970; 0 before the first.
   package var lastDelivery: Int64
   package var streams: [Stream]
 
+  package var gaps: UInt64 { gapsByReason.reduce(0) { $0 + $1.gaps.count } }
+  package var lostRecords: UInt64 { gapsByReason.reduce(0) { $0 + $1.gaps.records } }
+
   /// Whether records flow: what `/ready` asks.
   package var isReady: Bool {
-    state == .running && health != .down && failedDeliveries < UInt64(Limits.failedDeliveriesUntilNotReady)
+    state == .running && held == nil && health != .down
+      && failedDeliveries < UInt64(Limits.failedDeliveriesUntilNotReady)
   }
 
   /// Why not; nil if it is ready.
   package var whyNotReady: String? {
     guard !isReady else { return nil }
+    if state == .running, let held { return held }
     if state == .running, health != .down { return "\(failedDeliveries) deliveries in a row failed: \(lastError)" }
     if state == .running { return healthReason.isEmpty ? "the plugin says that it is down" : healthReason }
     return lastError.isEmpty ? state.rawValue : "\(state.rawValue): \(lastError)"

@@ -5,7 +5,7 @@ import Synchronization
 
 extension SubscriberWorker {
   /// What became of one stream's turn.
-  private enum Turn {
+  enum Turn {
     case served
     case nothing
     case later(Int64)
@@ -20,7 +20,7 @@ extension SubscriberWorker {
       var wake = booksDue
       if isPaused(now: now) {
         wake = min(wake, pausedUntil)
-      } else {
+      } else if !isHeld {
         var served = false
         for step in 0..<feeds.count where !served {
           let stream = (turn + step) % feeds.count
@@ -47,45 +47,6 @@ extension SubscriberWorker {
     return false
   }
 
-  /// Brings tracker, dead letters and cursors up to date.
-  func keepBooks(now: Int64) {
-    let (overdue, rejected) = services.tracker.withLock { tracker -> (Int, [RejectedRange]) in
-      let overdue = tracker.earliestAckDeadline <= now ? tracker.expire(now: now) : 0
-      booksDue = tracker.nextDeadline(after: now)
-      for stream in cursors.indices { cursors[stream] = tracker.cursor(of: stream) }
-      return (overdue, tracker.rejectedRanges)
-    }
-    if overdue > 0 {
-      logger.warning("ack deadline passed; the records come again", metadata: ["records": "\(overdue)"])
-    }
-    if !rejected.isEmpty { giveAway(rejected, now: now) }
-    for (stream, feed) in feeds.enumerated() where cursors[stream] > feed.reader.cursor {
-      // After a retry the reader stands below records that were read, and settled, before.
-      if feed.reader.position < cursors[stream] { feed.reader.seek(to: cursors[stream]) }
-      feed.reader.settle(below: cursors[stream])
-    }
-  }
-
-  /// Offers what was rejected to the dead letter sink; what it keeps is settled.
-  private func giveAway(_ rejected: [RejectedRange], now: Int64) {
-    var kept = 0
-    for range in rejected {
-      let feed = feeds[range.stream]
-      let letter = DeadLetter(
-        subscriber: name, stream: feed.reader.streamName, logUUID: feed.reader.logUUID, range: range)
-      guard deadLetters.keep(letter) else {
-        booksDue = min(booksDue, now + options.retry.firstNanoseconds)
-        break
-      }
-      kept += 1
-    }
-    services.tracker.withLock { tracker in
-      // Other threads only append to what is rejected, so the first `kept` are the same still.
-      tracker.kept(kept)
-      for stream in cursors.indices { cursors[stream] = tracker.cursor(of: stream) }
-    }
-  }
-
   // MARK: One stream's turn
 
   private func serve(_ stream: Int, now: Int64) -> Turn {
@@ -98,22 +59,31 @@ extension SubscriberWorker {
     switch plan {
     case (.hold(let until), _, _):
       return until == .max ? .nothing : .later(until)
-    case (.retry(let range), _, _):
+    case (.retry(let range), _, let room):
       feed.reader.seek(to: range.first)
-      return read(feed, stream, records: Int(range.last - range.first) + 1, retrying: range, now: now)
+      return read(feed, stream, room: room, retrying: range, now: now)
     case (.fresh, let first, let room):
       if feed.reader.position != first { feed.reader.seek(to: first) }
-      switch feed.supply(now: now, maxRecords: room, maxBytes: options.bytes, wait: options.waitNanoseconds) {
+      let (records, bytes) = reach(of: feed, room: room)
+      switch feed.supply(now: now, maxRecords: records, maxBytes: bytes, wait: options.waitNanoseconds) {
       case .filling(let until): return .later(until)
-      case .ready: return read(feed, stream, records: room, retrying: nil, now: now)
+      case .ready: return read(feed, stream, room: room, retrying: nil, now: now)
       }
     }
   }
 
-  private func read(_ feed: StreamFeed, _ stream: Int, records: Int, retrying: RetryRange?, now: Int64) -> Turn {
+  /// How much of the log is read at a time: with `match` there is more to look through than to deliver.
+  private func reach(of feed: StreamFeed, room: Int) -> (records: Int, bytes: Int) {
+    feed.matcher == nil ? (room, options.bytes) : (batch.capacity, max(options.bytes, Limits.matchScanBytes))
+  }
+
+  /// `room`: messages that may be delivered.
+  private func read(_ feed: StreamFeed, _ stream: Int, room: Int, retrying: RetryRange?, now: Int64) -> Turn {
+    let (records, bytes) =
+      retrying.map { (Int($0.last - $0.first) + 1, options.bytes) } ?? reach(of: feed, room: room)
     let outcome: ReadOutcome
     do throws(StreamReadError) {
-      outcome = try feed.reader.read(into: batch, maxRecords: records, maxBytes: options.bytes)
+      outcome = try feed.reader.read(into: batch, maxRecords: records, maxBytes: bytes)
       feed.failures = 0
     } catch {
       batch.release()
@@ -133,7 +103,7 @@ extension SubscriberWorker {
         // What was to be delivered again is gone, without a trace in the log.
         return tellGap(feed, stream, first: retrying.first, last: next - 1, .unknown)
       }
-      return deliver(feed, stream, retrying: retrying, now: now)
+      return deliver(feed, stream, retrying: retrying, room: room, now: now)
     case .gap(let first, let last, let reason):
       // Records to be delivered again that lie before what the log calls a gap are gone as well.
       return tellGap(feed, stream, first: min(first, retrying?.first ?? first), last: last, reason)
@@ -153,8 +123,9 @@ extension SubscriberWorker {
     let lost = services.tracker.withLock { $0.discard(stream: stream, first: first, last: last) }
     guard lost > 0 else { return .served }
     shared.life.withLock { life in
-      life.gaps += 1
-      life.lostRecords += lost
+      let place = GapReason.allCases.firstIndex(of: reason) ?? 0
+      life.gaps[place].count += 1
+      life.gaps[place].records += lost
     }
     logger.warning(
       "records are gone",
@@ -171,87 +142,5 @@ extension SubscriberWorker {
     if ReturnCode(rc) == .fatal { return .broken(why) }
     logger.warning("gap not taken", metadata: ["why": "\(why)"])
     return .served
-  }
-
-  // MARK: One batch
-
-  private func deliver(_ feed: StreamFeed, _ stream: Int, retrying: RetryRange?, now: Int64) -> Turn {
-    let deadline = now + options.ackDeadlineNanoseconds
-    let lastLSN = batch.lastLSN
-    var descriptor = feed.batchTemplate
-    let token: UInt64
-    if let range = retrying {
-      assert(batch.firstLSN == range.first)
-      token = services.tracker.withLock { tracker in
-        tracker.openRetry(
-          stream: stream, range: range, upTo: lastLSN, now: now, ackDeadline: deadline, offsets: &offsets)
-      }
-      builder.fill(from: batch, offsets: offsets, token: token, attempt: range.attempt, names: feed.names)
-      descriptor.count = UInt32(offsets.count)
-      descriptor.flags = range.attempt > 1 ? UInt32(SLU_BATCH_REDELIVERY) : 0
-    } else {
-      let (first, count) = (batch.firstLSN, batch.count)
-      token = services.tracker.withLock { tracker in
-        tracker.openFresh(stream: stream, first: first, count: count, ackDeadline: deadline)
-      }
-      builder.fill(from: batch, token: token, attempt: 1, names: feed.names)
-      descriptor.count = UInt32(count)
-    }
-    descriptor.messages = UnsafePointer(builder.messages)
-    descriptor.lease = token
-    descriptor.lease_bytes = UInt64(batch.pin?.chargedBytes ?? 0)
-    descriptor.first_lsn = batch.firstLSN
-    descriptor.last_lsn = lastLSN
-    descriptor.ack_deadline_ns = deadline
-    services.useCredit(Int(descriptor.count))
-    let creditEpoch = services.creditEpoch
-    services.beginDelivery(lease: token, pin: batch.pin)
-    let rc = plugin.table.deliver(instance, &descriptor, clearedError())
-    services.endDelivery()
-    batch.release()
-    let end = Clock.monotonic()
-    shared.lastDelivery.store(end, ordering: .relaxed)
-    shared.deliveryTimes.observe(Double(end - now) / 1e9)
-    return conclude(rc, token: token, count: Int(descriptor.count), creditEpoch: creditEpoch, now: end)
-  }
-
-  /// Draws the consequences of what `deliver` answered.
-  private func conclude(_ rc: slu_rc, token: UInt64, count: Int, creditEpoch: UInt64, now: Int64) -> Turn {
-    let code = ReturnCode(rc)
-    let result: DeliverResult =
-      switch code {
-      case .ok: .ok
-      case .accepted: .accepted
-      case .busy: .busy
-      default: .failed
-      }
-    let due = services.tracker.withLock { $0.finish(token: token, result, now: now) }
-    switch result {
-    case .ok, .accepted:
-      if failures > 0 { shared.life.withLock { $0.failedDeliveries = 0 } }
-      failures = 0
-      return .served
-    case .busy:
-      services.returnCredit(count, since: creditEpoch)
-      failures = min(failures + 1, 64)
-      pausedUntil = now + options.retry.delay(afterAttempt: failures, random: jitter.next())
-      busySince = creditEpoch
-      return .served
-    case .failed:
-      let why = "deliver answered " + error.pointee.description(of: rc)
-      shared.life.withLock { life in
-        life.lastError = why
-        life.failedDeliveries += 1
-      }
-      if code == .fatal || code == .config { return .broken(why) }
-      failures = min(failures + 1, 64)
-      // In a long row of failures one line in 2ⁿ is enough.
-      if failures.nonzeroBitCount == 1 {
-        logger.warning("delivery failed", metadata: ["why": "\(why)", "in_a_row": "\(failures)"])
-      }
-      pausedUntil = due
-      busySince = nil
-      return .served
-    }
   }
 }

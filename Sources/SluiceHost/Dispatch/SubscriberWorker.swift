@@ -14,6 +14,7 @@
 import CSluice
 import Logging
 import SluiceCore
+import SluiceTopology
 import Synchronization
 
 /// `@unchecked Sendable`: made by `SubscriberInstance.start`, then touched by the subscriber's own thread alone.
@@ -24,7 +25,7 @@ final class SubscriberWorker: @unchecked Sendable {
   let services: HostServices
   let shared: SubscriberShared
   let feeds: [StreamFeed]
-  let deadLetters: any DeadLetterSink
+  let desk: DeadLetterDesk
   let logger: Logger
   let configJSON: String
 
@@ -33,6 +34,8 @@ final class SubscriberWorker: @unchecked Sendable {
   let batch: RecordBatch
   let builder: MessageBuilder
   var offsets: [UInt32] = []
+  /// What the first message of the next delivery gets: only this thread gives tokens out.
+  var nextToken: UInt64 = 1
   var jitter = JitterSource(seed: UInt64.random(in: 0...UInt64.max))
   /// No delivery before this time.
   var pausedUntil: Int64 = 0
@@ -42,6 +45,8 @@ final class SubscriberWorker: @unchecked Sendable {
   var failures: UInt32 = 0
   /// When the books are to be looked at again although nothing rings.
   var booksDue = Int64.max
+  /// Nothing is delivered: the dead letters do not get away.
+  var isHeld = false
   /// Where each stream's cursor may stand, when the books were last looked at.
   var cursors: [UInt64]
   /// The stream whose turn it is.
@@ -53,20 +58,22 @@ final class SubscriberWorker: @unchecked Sendable {
   }
 
   init(
-    name: String, plugin: LoadedPlugin, options: DeliveryOptions, configJSON: String, readers: [any StreamReader],
+    settings: SubscriberSettings, plugin: LoadedPlugin, options: DeliveryOptions, readers: [any StreamReader],
     services: HostServices, shared: SubscriberShared, deadLetters: any DeadLetterSink, logger: Logger
   ) {
-    self.name = name
+    name = settings.name
     self.plugin = plugin
     self.options = options
-    self.configJSON = configJSON
+    configJSON = settings.configJSON
     self.services = services
     self.shared = shared
-    self.deadLetters = deadLetters
     self.logger = logger
-    feeds = readers.map(StreamFeed.init)
+    feeds = readers.map { StreamFeed($0, match: settings.match) }
     cursors = readers.map(\.cursor)
-    batch = RecordBatch(capacity: options.records)
+    desk = DeadLetterDesk(
+      subscriber: settings.name, streams: readers.count, sink: deadLetters, bell: services.bell, logger: logger)
+    let isSelective = feeds.contains { $0.matcher != nil }
+    batch = RecordBatch(capacity: isSelective ? max(options.records, Limits.matchScanRecords) : options.records)
     builder = MessageBuilder(capacity: options.records)
     offsets.reserveCapacity(options.records)
     error = .allocate(capacity: 1)
@@ -190,6 +197,8 @@ final class SubscriberWorker: @unchecked Sendable {
   /// The subscriber ends: cursors are written, readers closed.
   private func leave() {
     keepBooks(now: Clock.monotonic())
+    waitForDeadLetters()
+    desk.close()
     for feed in feeds {
       feed.reader.setDoorbell(nil)
       do throws(StreamReadError) {

@@ -1,0 +1,163 @@
+import CSluice
+import Logging
+import SluiceCore
+import Synchronization
+
+/// One batch, from what was read to what the plugin's answer means.
+extension SubscriberWorker {
+  /// What of the records read goes to the plugin, and under which tokens.
+  private struct Selection {
+    var token: UInt64
+    var count: Int
+    var attempt: UInt32
+    /// Of the range of the log that was looked through.
+    var lastLSN: UInt64
+  }
+
+  func deliver(_ feed: StreamFeed, _ stream: Int, retrying: RetryRange?, room: Int, now: Int64) -> Turn {
+    let deadline = now + options.ackDeadlineNanoseconds
+    let chosen =
+      if let retrying {
+        openRetry(feed, stream, retrying, ackDeadline: deadline, now: now)
+      } else {
+        openFresh(feed, stream, room: room, ackDeadline: deadline)
+      }
+    guard let chosen else {
+      batch.release()
+      return .served
+    }
+    var descriptor = feed.batchTemplate
+    descriptor.count = UInt32(chosen.count)
+    descriptor.flags = chosen.attempt > 1 ? UInt32(SLU_BATCH_REDELIVERY) : 0
+    descriptor.messages = UnsafePointer(builder.messages)
+    descriptor.lease = chosen.token
+    descriptor.lease_bytes = UInt64(batch.pin?.chargedBytes ?? 0)
+    descriptor.first_lsn = batch.firstLSN
+    descriptor.last_lsn = chosen.lastLSN
+    descriptor.ack_deadline_ns = deadline
+    services.useCredit(chosen.count)
+    let creditEpoch = services.creditEpoch
+    services.beginDelivery(lease: chosen.token, pin: batch.pin)
+    let ingestTime = builder.messages.pointee.ingest_time_ns
+    let rc = plugin.table.deliver(instance, &descriptor, clearedError())
+    services.endDelivery()
+    batch.release()
+    let end = Clock.monotonic()
+    shared.lastDelivery.store(end, ordering: .relaxed)
+    shared.deliveryTimes.observe(Double(end - now) / 1e9)
+    if chosen.attempt == 1 { shared.delays.observe(Double(max(0, Clock.wall() - ingestTime)) / 1e9) }
+    return conclude(rc, token: chosen.token, count: chosen.count, creditEpoch: creditEpoch, now: end)
+  }
+
+  // MARK: What is delivered
+
+  private func openRetry(
+    _ feed: StreamFeed, _ stream: Int, _ range: RetryRange, ackDeadline: Int64, now: Int64
+  ) -> Selection? {
+    assert(batch.firstLSN == range.first)
+    let last = batch.lastLSN
+    let token = services.tracker.withLock { tracker in
+      tracker.openRetry(
+        stream: stream, range: range, upTo: last, now: now, ackDeadline: ackDeadline, offsets: &offsets)
+    }
+    nextToken = token + UInt64(offsets.count)
+    // What is to come again was delivered before, so it matched.
+    builder.fill(from: batch, offsets: offsets, token: token, attempt: range.attempt, names: feed.names)
+    return Selection(token: token, count: offsets.count, attempt: range.attempt, lastLSN: last)
+  }
+
+  /// Nil if nothing of what was read matches: it is passed over.
+  private func openFresh(_ feed: StreamFeed, _ stream: Int, room: Int, ackDeadline: Int64) -> Selection? {
+    let (first, count) = (batch.firstLSN, batch.count)
+    // Only this thread gives out tokens.
+    let token = nextToken
+    if feed.matcher == nil, builder.fill(from: batch, token: token, attempt: 1, names: feed.names) {
+      let bytes = batch.bytes
+      let opened = services.tracker.withLock { tracker in
+        tracker.count(deliveredBytes: bytes)
+        return tracker.openFresh(stream: stream, first: first, count: count, ackDeadline: ackDeadline)
+      }
+      assert(opened == token)
+      nextToken += UInt64(count)
+      return Selection(token: token, count: count, attempt: 1, lastLSN: batch.lastLSN)
+    }
+    let last = select(feed, room: room)
+    guard !offsets.isEmpty else {
+      services.tracker.withLock { $0.pass(stream: stream, first: first, through: last) }
+      return nil
+    }
+    builder.fill(from: batch, offsets: offsets, token: token, attempt: 1, names: feed.names)
+    let bytes = offsets.reduce(0) { $0 + batch[Int($1)].length }
+    let opened = services.tracker.withLock { tracker in
+      tracker.count(deliveredBytes: bytes)
+      return tracker.openSelected(
+        stream: stream, first: first, through: last, offsets: offsets, ackDeadline: ackDeadline)
+    }
+    assert(opened == token)
+    nextToken += UInt64(offsets.count)
+    return Selection(token: token, count: offsets.count, attempt: 1, lastLSN: last)
+  }
+
+  /// Puts the matching records into `offsets`, as far as there is room. Returns the last LSN that was looked at.
+  private func select(_ feed: StreamFeed, room: Int) -> UInt64 {
+    offsets.removeAll(keepingCapacity: true)
+    var bytes = 0
+    for index in 0..<batch.count {
+      let record = batch[index]
+      guard feed.matcher?.matches(record) ?? (record.type == RecordLayout.typeData) else { continue }
+      bytes += record.length
+      guard offsets.count < room, offsets.isEmpty || bytes <= options.bytes else {
+        return batch.firstLSN + UInt64(index) - 1
+      }
+      offsets.append(UInt32(index))
+    }
+    return batch.lastLSN
+  }
+
+  // MARK: What the plugin answered
+
+  /// Draws the consequences of what `deliver` answered.
+  private func conclude(_ rc: slu_rc, token: UInt64, count: Int, creditEpoch: UInt64, now: Int64) -> Turn {
+    let code = ReturnCode(rc)
+    switch code {
+    case .ok, .accepted:
+      services.tracker.withLock { _ = $0.finish(token: token, code == .ok ? .ok : .accepted, now: now) }
+      if failures > 0 { shared.life.withLock { $0.failedDeliveries = 0 } }
+      failures = 0
+      return .served
+    case .busy:
+      services.tracker.withLock { _ = $0.finish(token: token, .busy, now: now) }
+      services.returnCredit(count, since: creditEpoch)
+      failures = min(failures + 1, 64)
+      pausedUntil = now + options.retry.delay(afterAttempt: failures, random: jitter.next())
+      busySince = creditEpoch
+      return .served
+    default:
+      return fail(code, "deliver answered " + error.pointee.description(of: rc), token: token, now: now)
+    }
+  }
+
+  /// The records without a verdict come again, or are dead if that was their last attempt; `why` goes with them.
+  private func fail(_ code: ReturnCode, _ why: String, token: UInt64, now: Int64) -> Turn {
+    let number = error.pointee.code
+    let due = why.withBytes { why in
+      services.tracker.withLock { tracker in
+        tracker.finish(
+          token: token, .failed, now: now, code: number, reason: why.raw(limit: Limits.maxVerdictReasonBytes))
+      }
+    }
+    shared.life.withLock { life in
+      life.lastError = why
+      life.failedDeliveries += 1
+    }
+    if code == .fatal || code == .config { return .broken(why) }
+    failures = min(failures + 1, 64)
+    // In a long row of failures one line in 2ⁿ is enough.
+    if failures.nonzeroBitCount == 1 {
+      logger.warning("delivery failed", metadata: ["why": "\(why)", "in_a_row": "\(failures)"])
+    }
+    pausedUntil = due
+    busySince = nil
+    return .served
+  }
+}
