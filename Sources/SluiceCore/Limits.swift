@@ -136,6 +136,12 @@ package enum Limits {
   package static let maxHeldBytes = 64 << 20
   package static let uncontestedHeldBytes = 16 << 10
 
+  // MARK: Lines
+
+  /// Of unfinished lines, or lines that wait for room, what each connection may have in any case.
+  package static let uncontestedLineBytes = 64 << 10
+  /// What one read from standard input brings at most.
+  package static let stdinReadBytes = 256 << 10
   // MARK: Framed TCP
 
   /// Of every frame but DATA.
