@@ -212,6 +212,12 @@ package enum Limits {
   /// What is read at a time to be copied to the dead letters.
   package static let deadLetterReadRecords = 256
   package static let deadLetterReadBytes = 1 << 20
+  /// What an operator may have a subscriber given again at a time.
+  package static let maxReplayBytes = 16 << 20
+  package static let replayChunkBytes = 4 << 20
+  package static let replayChunkRecords = 1024
+  /// How long settled letters wait for room in a full dead letter stream.
+  package static let resolutionWaitNanoseconds: Int64 = 5_000_000_000
   /// Rejected ranges that may wait for the dead letter stream before nothing more is delivered.
   package static let maxWaitingRejections = 1024
 
