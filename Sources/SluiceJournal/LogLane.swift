@@ -182,7 +182,8 @@ final class LogLane: IngestLane, @unchecked Sendable {
     rangeCount = 0
   }
 
-  func reserve(bytes: Int) -> FullReason? {
+  func reserve(bytes wanted: Int) -> FullReason? {
+    let bytes = RecordLayout.padded(wanted)
     if !isActive {
       if let reason = core.fullReason { return countReject(reason) }
       maxRecord = core.live.maxRecordBytes
