@@ -49,7 +49,9 @@ final class LagWatch: Sendable {
       let written = core.writtenLSN.load(ordering: .sequentiallyConsistent)
       for (cursor, bound) in core.cursors.bounded {
         let from = cursor.needed
-        let waiting = pending.lastLSN > written ? pending.lastLSN - max(written, from - 1) : 0
+        // The cursor may have passed what was pending a moment ago.
+        let known = max(written, from - 1)
+        let waiting = pending.lastLSN > known ? pending.lastLSN - known : 0
         let records = (from <= written ? core.catalog.records(from: from, through: written) : 0) + waiting
         guard records > 0 else { continue }
         switch bound.then {
@@ -79,7 +81,8 @@ final class LagWatch: Sendable {
     ) -> UInt64 {
       var target = from
       if let most = bound.records.map({ UInt64($0) }), records > most {
-        target = max(target, last - (most - most / Limits.lagGapDivisor) + 1)
+        let kept = most - most / Limits.lagGapDivisor
+        target = max(target, last >= kept ? last - kept + 1 : from)
       }
       if let most = bound.bytes, core.catalog.bytes(from: from) > most {
         target = max(target, core.catalog.lsn(withBytesBehind: most - most / Int(Limits.lagGapDivisor)))

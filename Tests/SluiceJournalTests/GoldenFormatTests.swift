@@ -105,6 +105,25 @@ struct GoldenFormatTests {
     }
   }
 
+  @Test("consumed sequence, as a lane writes it")
+  func consumed() throws {
+    let golden = try Self.golden("consumed")
+    try golden.withUnsafeBytes { bytes in
+      let view = try RecordView(validating: bytes, maxRecord: 1 << 20)
+      #expect(view.checksumMatches && view.type == RecordLayout.typeConsumed && view.length == bytes.count)
+      #expect(view.producer == 9 && view.epoch == 3 && view.sequence == 43)
+      let room = UnsafeMutableRawPointer.allocate(byteCount: bytes.count, alignment: 8)
+      defer { room.deallocate() }
+      let note = RecordFields(eventTime: view.eventTime, sequence: view.sequence, payload: .empty)
+      #expect(note.encodeProducerPart(to: room + 24, type: RecordLayout.typeConsumed) == view.crc)
+      #expect(Array(UnsafeRawBufferPointer(start: room + 24, count: bytes.count - 24)) == Array(bytes[24...]))
+      var table = DefinitionTable()
+      table.insert(Definition(kind: .producer, id: 9, name: "pump-7", epoch: 3, highWater: 42))
+      table.note(producer: view.producer, epoch: view.epoch, sequence: view.sequence)
+      #expect(table.producers[9]?.highWater == 43)
+    }
+  }
+
   @Test("a whole segment is scanned to its seal")
   func segment() throws {
     let storage = MemoryStorage()

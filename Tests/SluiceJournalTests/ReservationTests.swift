@@ -30,7 +30,7 @@ struct ReservationTests {
       storage.holdSegmentSyncs(true)
       while true {
         if Bool.random(using: &generator), append(lane, payload: 1000) == .accepted { total += 1 }
-        let wanted = Int.random(in: 1...(6 << 20), using: &generator) / 8 * 8
+        let wanted = Int.random(in: 1...(6 << 20), using: &generator)
         guard lane.lane.reserve(bytes: wanted) == nil else { break }
         reserved += 1
         // The other lane takes whatever is left.

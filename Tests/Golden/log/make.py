@@ -26,8 +26,8 @@ UUID = bytes.fromhex("0123456789ab4def8123456789abcdef")
 SALT = 0x1122334455667788
 
 
-def record(source, ingest, event, topic, key, headers, payload, producer=0, epoch=0, sequence=0):
-    part = struct.pack("<BBHIqQHHHH", 32, 1, 1 if headers else 0, len(payload), event, sequence,
+def record(source, ingest, event, topic, key, headers, payload, producer=0, epoch=0, sequence=0, kind=1):
+    part = struct.pack("<BBHIqQHHHH", 32, kind, 1 if headers else 0, len(payload), event, sequence,
                        len(topic), len(key), len(headers), 0)
     part += pad(topic + key + headers) + pad(payload)
     server = struct.pack("<IIqIHH", 24 + len(part), crc32c(part), ingest, producer, source, epoch)
@@ -81,6 +81,7 @@ one = group(4096, 1001, 1000, struct.unpack_from("<I", header, 8)[0], 1700000000
 two = group(8192, 1003, 1002, struct.unpack_from("<I", one, 4)[0], 1700000000020000000, [], [], flags=2)
 three = group(12288, 1003, 1002, struct.unpack_from("<I", two, 4)[0], 1700000001000000000, [], [], flags=1)
 write("record.hex", first)
+write("consumed.hex", record(2, 1700000000000000003, 1700000000000000003, b"", b"", b"", b"", 9, 3, 43, kind=2))
 write("segment-header.hex", header)
 write("definitions.hex", b"".join(names))
 write("group.hex", one)
