@@ -19,6 +19,22 @@ uint32_t csluice_crc32c_portable(uint32_t crc, const void *bytes, size_t len) {
   return ~c;
 }
 
+/* Where the piece that begins at `at` ends; 0 if it doesn't fit. */
+static inline size_t piece_end(const uint8_t *p, size_t at, size_t len) {
+  uint32_t rest = (uint32_t)p[at] | (uint32_t)p[at + 1] << 8 | (uint32_t)p[at + 2] << 16 | (uint32_t)p[at + 3] << 24;
+  return rest % 8 == 0 && rest <= len - at - 8 ? at + 8 + rest : 0;
+}
+
+static size_t prefixes_portable(uint32_t *crc, const uint8_t *p, size_t len, uint32_t count) {
+  size_t at = 0;
+  for (; count; count--) {
+    if (len - at < 8) return 0;
+    *crc = csluice_crc32c(*crc, p + at, 8);
+    if ((at = piece_end(p, at, len)) == 0) return 0;
+  }
+  return at;
+}
+
 #if defined(__x86_64__)
 #include <nmmintrin.h>
 
@@ -35,11 +51,31 @@ __attribute__((target("sse4.2"))) static uint32_t crc_sse42(uint32_t crc, const 
   return ~c32;
 }
 
+/* The same without a call for each piece. */
+__attribute__((target("sse4.2"))) static size_t prefixes_sse42(uint32_t *crc, const uint8_t *p, size_t len,
+                                                              uint32_t count) {
+  uint64_t c = (uint32_t)~*crc;
+  size_t at = 0;
+  for (; count; count--) {
+    uint64_t word;
+    if (len - at < 8) return 0;
+    memcpy(&word, p + at, 8);
+    c = _mm_crc32_u64(c, word);
+    if ((at = piece_end(p, at, len)) == 0) return 0;
+  }
+  *crc = ~(uint32_t)c;
+  return at;
+}
+
 static int have_sse42;
 __attribute__((constructor)) static void detect(void) { have_sse42 = __builtin_cpu_supports("sse4.2"); }
 
 uint32_t csluice_crc32c(uint32_t crc, const void *bytes, size_t len) {
   return have_sse42 ? crc_sse42(crc, bytes, len) : csluice_crc32c_portable(crc, bytes, len);
+}
+
+size_t csluice_crc32c_prefixes(uint32_t *crc, const void *bytes, size_t len, uint32_t count) {
+  return have_sse42 ? prefixes_sse42(crc, bytes, len, count) : prefixes_portable(crc, bytes, len, count);
 }
 #elif defined(__aarch64__) && defined(__ARM_FEATURE_CRC32)
 #include <arm_acle.h>
@@ -57,5 +93,11 @@ uint32_t csluice_crc32c(uint32_t crc, const void *bytes, size_t len) {
 #else
 uint32_t csluice_crc32c(uint32_t crc, const void *bytes, size_t len) {
   return csluice_crc32c_portable(crc, bytes, len);
+}
+#endif
+
+#if !defined(__x86_64__)
+size_t csluice_crc32c_prefixes(uint32_t *crc, const void *bytes, size_t len, uint32_t count) {
+  return prefixes_portable(crc, bytes, len, count);
 }
 #endif

@@ -55,4 +55,27 @@ struct CRC32CTests {
       }
     }
   }
+
+  @Test func theChecksumOfPrefixesSkipsWhatFollowsThemAndKnowsWhatFits() {
+    var random = SeededGenerator(seed: 3)
+    for count in 1...20 {
+      var pieces: [UInt8] = []
+      var expected: UInt32 = 7
+      for _ in 0..<count {
+        let rest = 8 * Int.random(in: 0...9, using: &random)
+        let piece = withUnsafeBytes(of: UInt32(rest).littleEndian, Array.init) + random.bytes(4 + rest)
+        piece[..<8].withUnsafeBytes { expected = CRC32C.of($0, seed: expected) }
+        pieces += piece
+      }
+      pieces.withUnsafeBytes { all in
+        #expect(CRC32C.ofPrefixes(all, count: count, seed: 7) == expected)
+        let short = UnsafeRawBufferPointer(rebasing: all[..<(all.count - 1)])
+        #expect(CRC32C.ofPrefixes(short, count: count, seed: 7) == nil)
+        #expect(CRC32C.ofPrefixes(all, count: count + 1, seed: 7) == nil)
+      }
+      pieces[0] |= 4
+      pieces.withUnsafeBytes { #expect(CRC32C.ofPrefixes($0, count: count, seed: 7) == nil) }
+    }
+    #expect(CRC32C.ofPrefixes(.empty, count: 0, seed: 9) == 9)
+  }
 }

@@ -11,6 +11,11 @@ uint32_t csluice_crc32c(uint32_t crc, const void *bytes, size_t len);
 /* The portable table version of the same function; the tests hold the fast one against it. */
 uint32_t csluice_crc32c_portable(uint32_t crc, const void *bytes, size_t len);
 
+/* CRC32C of the first eight bytes of each of `count` pieces that follow each other in `bytes`, continuing from `*crc`. The
+ * little-endian u32 a piece begins with is how many bytes follow its first eight, a multiple of 8. Returns how long all
+ * pieces are, or 0 if they don't fit into `len`. */
+size_t csluice_crc32c_prefixes(uint32_t *crc, const void *bytes, size_t len, uint32_t count);
+
 /* Names the calling thread as /proc/<pid>/task/<tid>/comm shows it (cut to 15 bytes). */
 void csluice_name_thread(const char *name);
 

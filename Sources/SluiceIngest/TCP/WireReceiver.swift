@@ -84,16 +84,8 @@ enum WireChecksum {
   /// Of `first_sequence` and the records' prefixes; nil if the records don't fit into the body.
   static func ofRecords(_ body: UnsafeRawBufferPointer, count: Int) -> UInt32? {
     guard body.count >= WireLayout.dataFixedBytes, let base = body.baseAddress else { return nil }
-    var crc = CRC32C.of(UnsafeRawBufferPointer(start: base, count: WireLayout.dataFixedBytes))
-    var at = WireLayout.dataFixedBytes
-    for _ in 0..<count {
-      guard body.count - at >= WireLayout.recordPrefixBytes else { return nil }
-      crc = CRC32C.of(UnsafeRawBufferPointer(start: base + at, count: WireLayout.recordPrefixBytes), seed: crc)
-      let length = Int(base.loadLE(at) as UInt32)
-      at += WireLayout.recordPrefixBytes
-      guard length % 8 == 0, length <= body.count - at else { return nil }
-      at += length
-    }
-    return crc
+    let seed = CRC32C.of(UnsafeRawBufferPointer(start: base, count: WireLayout.dataFixedBytes))
+    let records = UnsafeRawBufferPointer(rebasing: body[WireLayout.dataFixedBytes...])
+    return CRC32C.ofPrefixes(records, count: count, seed: seed)
   }
 }

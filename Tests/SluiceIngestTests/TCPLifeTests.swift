@@ -1,0 +1,137 @@
+import NIOCore
+import NIOEmbedded
+import SluiceCore
+import Synchronization
+import Testing
+
+@testable import SluiceIngest
+
+/// How framed connections end, and what is asked of those that don't behave.
+@Suite("Framed connections' lives")
+struct TCPLifeTests {
+  @Test func afterByeTheServerAnswersWhatItTookAndCloses() throws {
+    let harness = TCPHarness()
+    let connection = try harness.open()
+    try connection.send {
+      TCPTestConnection.data(["a"], first: 1, &$0, &$1)
+      $0.end(.bye, WireEnd(), to: &$1)
+      $0.ping(7, to: &$1)
+    }
+    #expect(try connection.answers() == [.pong(7)])
+    harness.commit()
+    #expect(try connection.answers() == [.ack(0, 1), .bye])
+    #expect(harness.stream.producer(named: "press-7")?.isFree == true)
+  }
+
+  @Test func theEndOfFileIsAByeWithoutAnAnswer() throws {
+    let harness = TCPHarness()
+    let connection = try harness.open()
+    try connection.data(["a"], first: 1)
+    connection.channel.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
+    harness.commit()
+    #expect(try connection.answers() == [.ack(0, 1)])
+    #expect(!connection.isOpen)
+    #expect(harness.stream.records.map(\.text) == ["a"])
+  }
+
+  @Test func aConnectionThatBreaksLetsItsProducerGo() throws {
+    let harness = TCPHarness()
+    let connection = try harness.open()
+    connection.push(
+      {
+        var buffer = ByteBuffer()
+        TCPTestConnection.data(["a", "b"], first: 1, &connection.sender, &buffer)
+        return buffer
+      }())
+    // In the same tick as the records: they are submitted before the producer is free.
+    connection.channel.pipeline.fireChannelInactive()
+    let producer = try #require(harness.stream.producer(named: "press-7"))
+    #expect(producer.isFree && producer.known.position.sequence == 2)
+    #expect(harness.stream.records.count == 2)
+  }
+
+  @Test func aDrainingServerSaysSoAnswersAndCloses() throws {
+    let harness = TCPHarness()
+    let connection = try harness.open()
+    let silent = try harness.connect()
+    try connection.data(["a"], first: 1)
+    let drained = harness.loop.drain(within: .seconds(10))
+    harness.eventLoop.run()
+    try connection.data(["b", "c"], first: 2)
+    try connection.send { $0.open(WireOpen(producer: "x", epoch: 1), channel: 1, to: &$1) }
+    harness.commit()
+    let seen = try connection.answers()
+    guard case .goaway = seen.first, case .nack(0, let nack) = seen[1], case .error(1, let end) = seen[2] else {
+      Issue.record("\(seen)")
+      return
+    }
+    #expect(nack.code == WireNackCode.draining.rawValue && nack.sequence == 2)
+    #expect(end.code == WireErrorCode.draining.rawValue && end.scope == .channel)
+    #expect(Array(seen[3...]) == [.ack(0, 1), .bye])
+    #expect(try silent.received().compactMap(\.errorCode) == [.draining])
+    harness.advance(seconds: Int64(Limits.tcpLingerSeconds) + 2)
+    try drained.wait()
+    #expect(harness.stream.lanes == 0)
+  }
+
+  @Test func silenceEndsAConnectionAndAHandshake() throws {
+    let harness = TCPHarness { $0.idleSeconds = 30 }
+    let silent = try harness.connect()
+    let idle = try harness.open()
+    harness.advance(seconds: Int64(Limits.tcpHandshakeSeconds) + 2)
+    #expect(try silent.received().compactMap(\.errorCode) == [.idle])
+    #expect(try idle.received() == [])
+    try idle.send { $0.ping(1, to: &$1) }
+    harness.advance(seconds: 25)
+    #expect(try idle.received() == [.pong(1)])
+    harness.advance(seconds: 10)
+    #expect(try idle.received().compactMap(\.errorCode) == [.idle])
+    #expect(harness.counters.value(.timedOut) == 2)
+  }
+
+  @Test func anotherProtocolIsToldThatThisIsNot() throws {
+    let harness = TCPHarness()
+    let connection = try harness.connect()
+    try connection.receive(ByteBuffer(string: "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"))
+    #expect(try connection.received().compactMap(\.errorCode) == [.magic])
+  }
+
+  @Test func aConnectionTooManyIsToldSo() throws {
+    let harness = TCPHarness { $0.maxConnections = 1 }
+    _ = try harness.open()
+    let second = try harness.connect()
+    #expect(try second.received().compactMap(\.errorCode) == [.busy])
+    #expect(harness.counters.value(.refused) == 1)
+  }
+
+  @Test func unfinishedFramesBeyondTheBudgetAreSentAway() throws {
+    let harness = TCPHarness { $0.maxHeldBytes = 100_000 }
+    let connections = try (0..<4).map { _ in try harness.open("") }
+    for connection in connections {
+      var buffer = ByteBuffer()
+      TCPTestConnection.data(
+        [String](repeating: String(repeating: "x", count: 1000), count: 60), first: 1, isAnonymous: true,
+        &connection.sender, &buffer)
+      try connection.receive(try #require(buffer.getSlice(at: buffer.readerIndex, length: 40_000)))
+    }
+    let codes = try connections.map { try $0.received().compactMap(\.errorCode).first }
+    #expect(codes == [nil, nil, .busy, .busy])
+    #expect(harness.loop.settings.heldBytes.load(ordering: .relaxed) <= 120_000)
+  }
+
+  @Test func unknownTypesAreSkippedFrom128On() throws {
+    let harness = TCPHarness()
+    let connection = try harness.open()
+    let frames: [(UInt8, WireErrorCode?)] = [(200, nil), (20, .protocolViolation)]
+    for (type, code) in frames {
+      var frame = [UInt8](repeating: 0, count: 24)
+      frame[0] = 24
+      frame[4] = type
+      let seed = WireChecksum.seed(.toServer, connection.sender.counter + (type == 200 ? 0 : 1))
+      let crc = frame[..<20].withUnsafeBytes { CRC32C.of($0, seed: seed) }
+      frame.withUnsafeMutableBytes { $0.storeBytes(of: crc.littleEndian, toByteOffset: 20, as: UInt32.self) }
+      try connection.receive(ByteBuffer(bytes: frame))
+      #expect(try connection.received().compactMap(\.errorCode) == [code].compactMap { $0 })
+    }
+  }
+}
