@@ -38,6 +38,11 @@ final class MessageBuilder {
     }
   }
 
+  /// Gives the first `count` messages the LSNs of their own log.
+  func renumber(_ count: Int, from replay: ReplayQueue) {
+    for index in 0..<count { messages[index].lsn = replay.ownLSN(messages[index].lsn) }
+  }
+
   @inline(__always)
   private func write(
     _ record: RecordParts, lsn: UInt64, _ index: Int, _ token: UInt64, _ attempt: UInt32, _ names: NameTable

@@ -10,6 +10,8 @@ final class StreamFeed {
   let names: NameTable
   /// Nil: every record is delivered.
   let matcher: RecordMatcher?
+  /// What an operator asked for, rather than a stream; nil: a stream.
+  let replay: ReplayQueue?
   /// Until when a batch may wait to fill; nil while there is nothing to wait for.
   var lingerUntil: Int64?
   /// The last batch was full.
@@ -23,6 +25,7 @@ final class StreamFeed {
   init(_ reader: any StreamReader, match: SubscriberSettings.Match? = nil) {
     self.reader = reader
     matcher = RecordMatcher(match, reader: reader)
+    replay = reader as? ReplayQueue
     names = NameTable(reader)
     streamName = CText(reader.streamName)
     uuid = reader.logUUID.bytes
@@ -33,8 +36,8 @@ final class StreamFeed {
     var batch = slu_batch()
     batch.struct_size = UInt32(MemoryLayout<slu_batch>.size)
     batch.message_stride = UInt32(MemoryLayout<slu_message>.stride)
-    batch.stream = streamName.bytes
-    withUnsafeMutableBytes(of: &batch.log_uuid) { $0.copyBytes(from: uuid) }
+    batch.stream = replay?.batchStream.bytes ?? streamName.bytes
+    withUnsafeMutableBytes(of: &batch.log_uuid) { $0.copyBytes(from: replay?.batchLog ?? uuid) }
     return batch
   }
 

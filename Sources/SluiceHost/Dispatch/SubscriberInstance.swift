@@ -18,6 +18,7 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
   private let shared = SubscriberShared()
   private let worker: SubscriberWorker
   private let readers: [any StreamReader]
+  private let replay = ReplayQueue()
   private let streams: [(name: String, logUUID: LogUUID)]
   private let stateDirectory: String
   private let deadLetterStream: String
@@ -50,13 +51,14 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
     logger[metadataKey: "subscriber"] = "\(settings.name)"
     self.logger = logger
     let tracker = SettleTracker(
-      fresh: readers.map(\.cursor), policy: options.retry, order: options.order,
+      fresh: readers.map(\.cursor) + [replay.cursor], policy: options.retry, order: options.order,
       seed: UInt64.random(in: 0...UInt64.max))
     services = HostServices(
       subscriber: settings.name, hostVersion: hostVersion, stateDirectory: stateDirectory, tracker: tracker,
       logger: logger)
     worker = SubscriberWorker(
-      settings: settings, plugin: plugin, options: options, readers: readers, services: services,
+      settings: settings, plugin: plugin, options: options, readers: readers, replay: replay,
+      services: services,
       shared: shared, deadLetters: deadLetters, logger: logger)
   }
 
@@ -114,6 +116,15 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
     thread.join()
     return .stopped
   }
+
+  // MARK: Replay
+
+  /// Has the records delivered once more, flagged as a replay, beside what else is to come. Nil if the subscriber has
+  /// ended or is busy with others. From any thread.
+  package func replay(_ records: [ReplayRecord]) -> ReplayTicket? { replay.submit(records) }
+
+  /// Gives up what is not in the plugin's hands.
+  package func cancel(_ ticket: ReplayTicket) { replay.cancel(ticket) }
 
   private func waitUntilDone(_ deadline: Int64) -> Bool {
     while !shared.life.withLock({ $0.isDone }) {

@@ -35,6 +35,7 @@ extension SubscriberWorker {
     descriptor.first_lsn = batch.firstLSN
     descriptor.last_lsn = chosen.lastLSN
     descriptor.ack_deadline_ns = deadline
+    if let replay = feed.replay { describe(replay, chosen.count, &descriptor) }
     services.useCredit(chosen.count)
     let creditEpoch = services.creditEpoch
     services.beginDelivery(lease: chosen.token, pin: batch.pin)
@@ -45,8 +46,18 @@ extension SubscriberWorker {
     let end = Clock.monotonic()
     shared.lastDelivery.store(end, ordering: .relaxed)
     shared.deliveryTimes.observe(Double(end - now) / 1e9)
-    if chosen.attempt == 1 { shared.delays.observe(Double(max(0, Clock.wall() - ingestTime)) / 1e9) }
+    if chosen.attempt == 1, feed.replay == nil {
+      shared.delays.observe(Double(max(0, Clock.wall() - ingestTime)) / 1e9)
+    }
     return conclude(rc, token: chosen.token, count: chosen.count, creditEpoch: creditEpoch, now: end)
+  }
+
+  /// Lets the plugin see the records as their own log has them.
+  private func describe(_ replay: ReplayQueue, _ count: Int, _ descriptor: inout slu_batch) {
+    builder.renumber(count, from: replay)
+    descriptor.flags |= UInt32(SLU_BATCH_REPLAY)
+    descriptor.first_lsn = builder.messages[0].lsn
+    descriptor.last_lsn = builder.messages[count - 1].lsn
   }
 
   // MARK: What is delivered

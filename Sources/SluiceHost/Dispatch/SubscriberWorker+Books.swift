@@ -15,7 +15,10 @@ extension SubscriberWorker {
     if overdue > 0 {
       logger.warning("ack deadline passed; the records come again", metadata: ["records": "\(overdue)"])
     }
-    if hasRejected { giveAway(now: now) }
+    if hasRejected {
+      giveAway(now: now)
+      endReplays()
+    }
     for (stream, feed) in feeds.enumerated() where cursors[stream] > feed.reader.cursor {
       // After a retry the reader stands below records that were read, and settled, before.
       if feed.reader.position < cursors[stream] { feed.reader.seek(to: cursors[stream]) }
@@ -31,12 +34,14 @@ extension SubscriberWorker {
         guard desk.isKept else { break }
         services.tracker.withLock { tracker in
           // Other threads only append to what is rejected, so the first ones are the same still.
-          for stream in feeds.indices { tracker.kept(desk.taken[stream].ranges, of: stream) }
+          for stream in desk.taken.indices { tracker.kept(desk.taken[stream].ranges, of: stream) }
           for stream in cursors.indices { cursors[stream] = tracker.cursor(of: stream) }
         }
         desk.finish()
       }
-      let rejected = services.tracker.withLock { tracker in feeds.indices.map { tracker.rejectedRanges(of: $0) } }
+      let rejected = services.tracker.withLock { tracker in
+        desk.taken.indices.map { tracker.rejectedRanges(of: $0) }
+      }
       waiting = rejected.reduce(0) { $0 + $1.count }
       desk.handOver(rejected, of: feeds, now: now)
       guard desk.isWaiting else { break }
@@ -50,6 +55,18 @@ extension SubscriberWorker {
       return life.held != nil
     }
     if let why = desk.held, !wasHeld { logger.warning("held by its dead letters", metadata: ["why": "\(why)"]) }
+  }
+
+  /// What was rejected again is settled with that: its dead letter is there.
+  private func endReplays() {
+    let stream = feeds.count - 1
+    let rejected = services.tracker.withLock { $0.rejectedRanges(of: stream) }
+    guard !rejected.isEmpty else { return }
+    for range in rejected { replay.reject(first: range.first, last: range.last) }
+    services.tracker.withLock { tracker in
+      tracker.kept(rejected.count, of: stream)
+      cursors[stream] = tracker.cursor(of: stream)
+    }
   }
 
   /// At the end: what was handed over is settled as soon as it is kept. What is not comes again after the next start.

@@ -20,10 +20,12 @@ extension SubscriberWorker {
       var wake = booksDue
       if isPaused(now: now) {
         wake = min(wake, pausedUntil)
-      } else if !isHeld {
+      } else {
         var served = false
         for step in 0..<feeds.count where !served {
           let stream = (turn + step) % feeds.count
+          let mayHaveWork = if let replay = feeds[stream].replay { replay.hasWork } else { !isHeld }
+          guard mayHaveWork else { continue }
           switch serve(stream, now: now) {
           case .served:
             turn = stream + 1
@@ -64,6 +66,8 @@ extension SubscriberWorker {
       return read(feed, stream, room: room, retrying: range, now: now)
     case (.fresh, let first, let room):
       if feed.reader.position != first { feed.reader.seek(to: first) }
+      // Replays are all there already.
+      if feed.replay != nil { return read(feed, stream, room: room, retrying: nil, now: now) }
       let (records, bytes) = reach(of: feed, room: room)
       switch feed.supply(now: now, maxRecords: records, maxBytes: bytes, wait: options.waitNanoseconds) {
       case .filling(let until): return .later(until)
@@ -121,7 +125,7 @@ extension SubscriberWorker {
 
   private func tellGap(_ feed: StreamFeed, _ stream: Int, first: UInt64, last: UInt64, _ reason: GapReason) -> Turn {
     let lost = services.tracker.withLock { $0.discard(stream: stream, first: first, last: last) }
-    guard lost > 0 else { return .served }
+    guard lost > 0, feed.replay == nil else { return .served }
     shared.life.withLock { life in
       let place = GapReason.allCases.firstIndex(of: reason) ?? 0
       life.gaps[place].count += 1

@@ -24,7 +24,9 @@ final class SubscriberWorker: @unchecked Sendable {
   let options: DeliveryOptions
   let services: HostServices
   let shared: SubscriberShared
+  /// The streams, and behind them what an operator wants delivered again.
   let feeds: [StreamFeed]
+  let replay: ReplayQueue
   let desk: DeadLetterDesk
   let logger: Logger
   let configJSON: String
@@ -59,7 +61,8 @@ final class SubscriberWorker: @unchecked Sendable {
 
   init(
     settings: SubscriberSettings, plugin: LoadedPlugin, options: DeliveryOptions, readers: [any StreamReader],
-    services: HostServices, shared: SubscriberShared, deadLetters: any DeadLetterSink, logger: Logger
+    replay: ReplayQueue, services: HostServices, shared: SubscriberShared, deadLetters: any DeadLetterSink,
+    logger: Logger
   ) {
     name = settings.name
     self.plugin = plugin
@@ -68,8 +71,9 @@ final class SubscriberWorker: @unchecked Sendable {
     self.services = services
     self.shared = shared
     self.logger = logger
-    feeds = readers.map { StreamFeed($0, match: settings.match) }
-    cursors = readers.map(\.cursor)
+    self.replay = replay
+    feeds = readers.map { StreamFeed($0, match: settings.match) } + [StreamFeed(replay)]
+    cursors = feeds.map(\.reader.cursor)
     desk = DeadLetterDesk(
       subscriber: settings.name, streams: readers.count, sink: deadLetters, bell: services.bell, logger: logger)
     let isSelective = feeds.contains { $0.matcher != nil }
