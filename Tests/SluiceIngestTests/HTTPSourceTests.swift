@@ -150,6 +150,28 @@ struct HTTPSourceTests {
     }
   }
 
+  @Test func theSameRecordsOverManyConnectionsAtOnceAreStoredOnceAndInOrder() async throws {
+    let stream = FakeStream(.memory)
+    try await withSource(stream) { _, port in
+      await withTaskGroup(of: Void.self) { group in
+        for _ in 0..<6 {
+          group.addTask {
+            do {
+              let client = try BlockingClient(port: port)
+              for sequence in 1...60 {
+                let headers = "Sluice-Producer: p\r\nSluice-Sequence: \(sequence)\r\n"
+                try client.send(
+                  post(#"{"message":"\#(sequence)"}"#, headers: headers, path: sequence % 2 == 0 ? "/log" : "/logs"))
+                #expect(try client.receive(1).map(\.status) == [202])
+              }
+            } catch { Issue.record(error) }
+          }
+        }
+      }
+      #expect(stream.records.map(\.sequence) == Array(1...60))
+    }
+  }
+
   @Test func oneConnectionTooManyIsClosedAndCountedAndTheOthersAreServed() async throws {
     let stream = FakeStream(.memory)
     try await withSource(stream, adjust: { $0.maxConnections = 2 }) { source, port in
