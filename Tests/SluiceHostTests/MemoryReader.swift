@@ -18,8 +18,10 @@ final class MemoryReader: StreamReader, @unchecked Sendable {
     var doorbell: Doorbell?
     var gaps: [ClosedRange<UInt64>] = []
     var gapReason = GapReason.retention
-    /// What the log dropped under its subscriber: everything below.
+    /// Everything below that was not handed out yet is dropped.
     var dropped: UInt64 = 1
+    /// One past what was handed out or told.
+    var front: UInt64 = 1
     /// LSNs that no record ever had: passed over in silence.
     var skips: [ClosedRange<UInt64>] = []
     var faults = 0
@@ -71,13 +73,8 @@ final class MemoryReader: StreamReader, @unchecked Sendable {
     }
   }
 
-  /// As a log does that gives up on a subscriber: its cursor is moved up.
-  func drop(below lsn: UInt64) {
-    locked { state in
-      state.dropped = lsn
-      state.cursor = max(state.cursor, lsn)
-    }
-  }
+  /// As a log does whose subscriber is too far behind.
+  func drop(below lsn: UInt64) { locked { $0.dropped = lsn } }
 
   func skip(_ range: ClosedRange<UInt64>) { locked { $0.skips.append(range) } }
 
@@ -157,7 +154,8 @@ final class MemoryReader: StreamReader, @unchecked Sendable {
 
   func seek(to lsn: UInt64) {
     locked { state in
-      precondition(lsn >= state.cursor || lsn < state.dropped, "seek below the cursor")
+      precondition(lsn >= state.cursor, "seek below the cursor")
+      state.front = max(state.front, state.position)
       state.position = lsn
     }
   }
@@ -172,7 +170,8 @@ final class MemoryReader: StreamReader, @unchecked Sendable {
       if let skip = state.skips.first(where: { $0.contains(state.position) }) {
         state.position = skip.upperBound + 1
       }
-      if state.position < state.dropped {
+      state.front = max(state.front, state.position)
+      if state.position == state.front, state.position < state.dropped {
         let first = state.position
         state.position = state.dropped
         return .gap(first: first, last: state.dropped - 1, .dropped)

@@ -82,7 +82,9 @@ final class DeadLetterDesk {
         appended = true
       }
     }
-    if appended { position = writer.submit() }
+    // Also when nothing was: a lane that was refused something is not left half open.
+    let submitted = writer.submit()
+    if appended { position = submitted }
     hold(refusal, now: now)
   }
 

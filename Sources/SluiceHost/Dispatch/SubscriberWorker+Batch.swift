@@ -93,6 +93,8 @@ extension SubscriberWorker {
       return Selection(token: token, count: count, attempt: 1, lastLSN: batch.lastLSN)
     }
     let last = select(feed, room: room)
+    // What does not fit any more does not wait for company.
+    if last < batch.lastLSN { feed.mayHaveMore = true }
     guard !offsets.isEmpty else {
       services.tracker.withLock { $0.pass(stream: stream, first: first, through: last) }
       return nil
