@@ -61,7 +61,27 @@ extension Daemon {
 
   func close(stream name: String) async {
     guard let stream = parts.streams.removeValue(forKey: name) else { return }
-    await Blocking.run("close") { () throws(Never) in stream.log.close() }
+    await close(stream)
+  }
+
+  func close(_ stream: RunningStream) async {
+    await Blocking.run("close") { () throws(Never) in
+      stream.letters?.close()
+      stream.log.close()
+    }
+  }
+
+  /// Opens the dead letters of a stream, which holds them until they are settled.
+  private func openLetters(in name: String) async throws(DaemonError) {
+    guard parts.streams[name]?.letters == nil else { return }
+    let log = log(named: name)
+    do {
+      parts.streams[name]?.letters = try await Blocking.run("recover") { () throws(JournalError) in
+        try DeadLetterDoor(log)
+      }
+    } catch {
+      throw DaemonError(message: "the dead letters of stream \(name): \(error)", status: ExitStatus.ioError)
+    }
   }
 
   private func log(named name: String) -> StreamLog {
@@ -77,6 +97,7 @@ extension Daemon {
   func start(_ settings: SubscriberSettings, _ plugin: LoadedPlugin) async throws(DaemonError) -> RunningSubscriber {
     let logs = settings.streams.map { log(named: $0) }
     let (data, logger, next) = (topology.daemon.data, logger, generation + 1)
+    try await openLetters(in: settings.deadLetter)
     let deadLetters = StreamDeadLetterSink(log(named: settings.deadLetter))
     let instance = try await Blocking.run("create") { () throws(DaemonError) in
       do {

@@ -11,7 +11,9 @@ private func tap(_ folder: TemporaryFolder, _ arguments: String...) -> ChildProc
     let folder = TemporaryFolder()
     let daemon = try #require(Daemon(topology: Sketch().write(to: folder)))
     let connection = try #require(HTTPConnection(port: daemon.port))
-    for i in 1...3 { #expect(connection.post(#"{"message":"\#(i)"}"#, headers: "Sluice-Key: k\(i)\r\n")?.status == 202) }
+    for i in 1...3 {
+      #expect(connection.post(#"{"message":"\#(i)"}"#, headers: "Sluice-Key: k\(i)\r\n")?.status == 202)
+    }
     let all = tap(folder, "events", "--from", "oldest", "--count", "3", "--json")
     #expect(all.exitStatus() == 0)
     let records = try all.output.map {
