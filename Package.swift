@@ -1,4 +1,5 @@
 // swift-tools-version: 6.2
+import Foundation
 import PackageDescription
 
 /// Every Swift target: language mode 6 (below), warnings are errors, explicit existentials and imports.
@@ -22,6 +23,19 @@ let pluginLink: [LinkerSetting] = [
   ])
 ]
 
+/// Whether pkg-config knows a library. Products that need one which is missing are left out: `swift build` asks for no more
+/// than libyaml. SwiftPM remembers what a manifest said until it or the environment changes: after installing a library,
+/// build once with `--manifest-cache none` (`scripts/setup` forgets it by itself).
+func isInstalled(_ library: String) -> Bool {
+  let process = Process()
+  process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+  process.arguments = ["pkg-config", "--exists", library]
+  process.standardError = FileHandle.nullDevice
+  guard (try? process.run()) != nil else { return false }
+  process.waitUntilExit()
+  return process.terminationStatus == 0
+}
+
 let nio: [Target.Dependency] = [
   .product(name: "NIOCore", package: "swift-nio"),
   .product(name: "NIOPosix", package: "swift-nio"),
@@ -33,6 +47,7 @@ let package = Package(
   products: [
     .executable(name: "sluice", targets: ["sluice"]),
     .library(name: "sluice-disk", type: .dynamic, targets: ["DiskPlugin"]),
+    .library(name: "sluice-stdout", type: .dynamic, targets: ["StdoutPlugin"]),
     .library(name: "SluicePluginKit", targets: ["SluicePluginKit", "CSluice"]),
   ],
   dependencies: [
@@ -60,11 +75,19 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ] + nio, swiftSettings: strict),
 
+    .target(name: "RecordLines", dependencies: ["SluicePluginKit"], path: "Plugins/Lines", swiftSettings: strict),
     .target(
-      name: "DiskSubscriber", dependencies: ["SluicePluginKit"], path: "Plugins/Disk/Core", swiftSettings: strict),
+      name: "DiskSubscriber", dependencies: ["RecordLines", "SluicePluginKit"], path: "Plugins/Disk/Core",
+      swiftSettings: strict),
     .target(
       name: "DiskPlugin", dependencies: ["DiskSubscriber", "SluicePluginKit", "CSluice"], path: "Plugins/Disk/Entry",
       swiftSettings: strict, linkerSettings: pluginLink),
+    .target(
+      name: "StdoutSubscriber", dependencies: ["RecordLines", "SluicePluginKit"], path: "Plugins/Stdout/Core",
+      swiftSettings: strict),
+    .target(
+      name: "StdoutPlugin", dependencies: ["StdoutSubscriber", "SluicePluginKit", "CSluice"],
+      path: "Plugins/Stdout/Entry", swiftSettings: strict, linkerSettings: pluginLink),
 
     .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
     .testTarget(name: "SluiceCoreTests", dependencies: ["TestSupport", "SluiceCore"], swiftSettings: strict),
@@ -93,8 +116,34 @@ let package = Package(
       name: "DiskPluginTests",
       dependencies: ["TestSupport", "DiskSubscriber", "SluicePluginKit", "CSluice", "PluginTestSupport"],
       swiftSettings: strict),
+    .testTarget(
+      name: "StdoutPluginTests",
+      dependencies: ["TestSupport", "StdoutSubscriber", "SluicePluginKit", "CSluice", "PluginTestSupport"],
+      swiftSettings: strict),
+    .target(name: "PostgresTestSupport", path: "Tests/PostgresTestSupport", swiftSettings: strict),
     .testTarget(name: "TidyTests", swiftSettings: strict),
-    .testTarget(name: "IntegrationTests", dependencies: ["TestSupport", "sluice"], swiftSettings: strict),
+    .testTarget(
+      name: "IntegrationTests", dependencies: ["TestSupport", "PostgresTestSupport", "sluice"], swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )
+
+if isInstalled("libpq") {
+  package.products.append(.library(name: "sluice-postgres", type: .dynamic, targets: ["PostgresPlugin"]))
+  package.targets += [
+    .systemLibrary(name: "CPQ", path: "Plugins/Postgres/CPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+    .target(
+      name: "PostgresSubscriber", dependencies: ["SluicePluginKit", "CPQ"], path: "Plugins/Postgres/Core",
+      swiftSettings: strict),
+    .target(
+      name: "PostgresPlugin", dependencies: ["PostgresSubscriber", "SluicePluginKit", "CSluice"],
+      path: "Plugins/Postgres/Entry", swiftSettings: strict, linkerSettings: pluginLink),
+    .testTarget(
+      name: "PostgresPluginTests",
+      dependencies: [
+        "TestSupport", "PostgresTestSupport", "PostgresSubscriber", "SluicePluginKit", "SluiceTopology", "CSluice",
+        "PluginTestSupport",
+      ],
+      swiftSettings: strict),
+  ]
+}

@@ -48,6 +48,11 @@ package enum Limits {
   package static let maxSpareReadBuffers = 4
   /// A source's or producer's name inside the log.
   package static let maxInternedNameBytes = 255
+  /// Producers that a log remembers, and what all definitions may take of a segment, of which a quarter is the most.
+  package static let maxProducersPerLog = 65_536
+  package static let maxDefinitionBytes = 32 << 20
+  /// How soon a log that remembers as many as it may, and could forget none, looks again.
+  package static let producerSweepNanoseconds: Int64 = 1_000_000_000
   /// A group's body is never longer, so a reader can bound its buffer: one record and all definitions.
   package static let maxGroupBodyBytes = 64 << 20
   /// What a lane takes of a slab at a time, unless a record is larger.
@@ -78,6 +83,8 @@ package enum Limits {
   package static let lsnSkipAfterCrash: UInt64 = 1 << 32
   /// No log gets this far; what claims to is damage, and sums with what lies below don't overflow.
   package static let maxLSN: UInt64 = 1 << 63
+  /// A subscriber that is over its `max_lag … then: gap` goes on this part below it.
+  package static let lagGapDivisor: UInt64 = 8
   /// A cursor whose subscriber was not seen for this long no longer holds records back.
   package static let cursorExpiryNanoseconds: Int64 = 7 * 24 * 3600 * 1_000_000_000
   /// None expires before the log has been open for this long: after a long halt, or a clock that was set forward, every

@@ -13,6 +13,7 @@ final class Committer: @unchecked Sendable {
   private let extents: UnsafeMutableBufferPointer<Extent>
   private let pieces: UnsafeMutableBufferPointer<WritePiece>
   private var head: UnsafeMutableRawBufferPointer
+  private var definitions: DefinitionImage
   /// Bytes written since the last sync.
   private var isDirty = false
   private var lastSync: Int64 = 0
@@ -22,8 +23,9 @@ final class Committer: @unchecked Sendable {
   private var lastIngestTime: Int64
   private var lastWallTime: Int64
 
-  init(_ core: LogCore, _ segment: consuming ActiveSegment, lastTime: Int64) {
+  init(_ core: LogCore, _ segment: consuming ActiveSegment, definitions: DefinitionTable, lastTime: Int64) {
     self.core = core
+    self.definitions = DefinitionImage(definitions.all)
     self.segment = segment
     lastIngestTime = lastTime
     lastWallTime = lastTime
@@ -194,13 +196,12 @@ final class Committer: @unchecked Sendable {
   private func writeGroup(extents count: Int, flags: GroupHeader.Flags) throws(IOFault) -> GroupHeader {
     var recordBytes = 0
     for place in 0..<count { recordBytes += extents[place].length }
-    var definitions = core.names.definitions(forSegmentHead: segment.isEmpty)
-    var definitionBytes = encode(definitions)
-    if !segment.hasRoom(for: definitionBytes + recordBytes, sealing: flags.contains(.seal)) {
-      try rotate()
-      definitions = core.names.definitions(forSegmentHead: true)
-      definitionBytes = encode(definitions)
+    if let news = core.names.takeNews() {
+      for definition in news.unwritten { definitions.append(definition) }
+      definitions.forget(news.forgotten)
     }
+    if !segment.hasRoom(for: definitions.due.count + recordBytes, sealing: flags.contains(.seal)) { try rotate() }
+    let definitionBytes = stageDefinitions()
     var group = GroupHeader(
       firstLSN: core.writtenLSN.load(ordering: .relaxed) + 1,
       durableLSN: core.durableLSN.load(ordering: .relaxed), previousCRC: segment.link, wallTime: 0)
@@ -220,7 +221,7 @@ final class Committer: @unchecked Sendable {
     }
     isDirty = true
     try segment.file.write(UnsafeMutableBufferPointer(rebasing: pieces[..<piecesUsed]), at: segment.offset)
-    core.names.wrote(definitions)
+    definitions.wrote()
     core.catalog.wroteGroup(group, at: segment.offset)
     segment.wrote(group)
     return group
@@ -235,25 +236,28 @@ final class Committer: @unchecked Sendable {
     used += 1
   }
 
-  /// Puts the definitions behind the place of the header, and returns their length.
-  private func encode(_ definitions: [Definition]) -> Int {
-    if definitions.isEmpty { return 0 }
-    var bytes: [UInt8] = []
-    for definition in definitions { DefinitionCodec.append(definition, to: &bytes) }
-    if head.count < Limits.groupHeaderBytes + bytes.count {
+  /// Copies the definitions that are due behind the place of the header, and returns their length: their marks move on
+  /// with the records of this very group, which come behind them.
+  private func stageDefinitions() -> Int {
+    let due = definitions.due
+    if due.isEmpty { return 0 }
+    if head.count < Limits.groupHeaderBytes + due.count {
       head.deallocate()
       head = .allocate(
-        byteCount: GroupHeader.padded(Limits.groupHeaderBytes + bytes.count), alignment: Limits.groupAlignment)
+        byteCount: GroupHeader.padded(Limits.groupHeaderBytes + due.count), alignment: Limits.groupAlignment)
     }
-    UnsafeMutableRawBufferPointer(rebasing: head[Limits.groupHeaderBytes...]).copyBytes(from: bytes)
-    return bytes.count
+    UnsafeMutableRawBufferPointer(rebasing: head[Limits.groupHeaderBytes...]).copyMemory(from: due)
+    return due.count
   }
 
-  /// One walk over the records: counts them, makes their ingest times rise, and sums up body_crc.
+  /// One walk over the records: counts them, makes their ingest times rise, sums up body_crc, and moves each producer's
+  /// mark, once per run of records with the same producer, source and epoch.
   private func fill(_ group: inout GroupHeader, extents count: Int) {
     var crc = CRC32C.of(
       UnsafeRawBufferPointer(start: head.baseAddress! + Limits.groupHeaderBytes, count: group.definitionBytes))
     var last = lastIngestTime
+    var run: UInt64 = 0
+    var runEnd = UnsafeMutableRawPointer(pieces.baseAddress!)
     for place in 0..<count {
       let extent = extents[place]
       var at = extent.start
@@ -262,6 +266,12 @@ final class Committer: @unchecked Sendable {
       while at < end {
         let own: Int64 = at.loadLE(RecordLayout.ingestTime)
         if own < last { at.storeLE(last, RecordLayout.ingestTime) } else { last = own }
+        let writer: UInt64 = at.loadLE(RecordLayout.producer)
+        if writer != run {
+          endRun(run, at: runEnd)
+          run = writer
+        }
+        runEnd = at
         crc = CRC32C.of(UnsafeRawBufferPointer(start: at, count: Limits.serverPartBytes), seed: crc)
         at += Int(at.loadLE(RecordLayout.length) as UInt32)
         records += 1
@@ -269,10 +279,22 @@ final class Committer: @unchecked Sendable {
       precondition(at == end && records == extent.count, "an extent holds whole records, as many as it says")
       group.count += records
     }
+    endRun(run, at: runEnd)
     lastIngestTime = last
     lastWallTime = max(lastWallTime, last, Clock.wall())
     group.wallTime = lastWallTime
     group.bodyCRC = crc
+  }
+
+  /// A producer's sequences rise along the log, so the last record of a run says how far it is. `writer`: the bytes of
+  /// the record's producer, source and epoch; 0 before the first record, when `record` is none.
+  @inline(__always)
+  private func endRun(_ writer: UInt64, at record: UnsafeMutableRawPointer) {
+    let producer = UInt32(truncatingIfNeeded: writer)
+    guard producer != 0 else { return }
+    definitions.note(
+      producer: producer, epoch: UInt16(truncatingIfNeeded: writer >> 48),
+      sequence: record.loadLE(RecordLayout.sequence))
   }
 
   // MARK: Segments
@@ -292,6 +314,7 @@ final class Committer: @unchecked Sendable {
     }
     core.catalog.started(file.header)
     segment = ActiveSegment(file, limit: core.options.effectiveSegmentBytes)
+    definitions.beginSegment()
     isDirty = false
     core.keeperBell.ring()
   }

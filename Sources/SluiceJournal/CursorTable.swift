@@ -9,6 +9,10 @@ final class Cursor: Sendable {
   /// When its reader was last connected.
   let updatedTime: Atomic<Int64>
   let connected: Atomic<Bool>
+  /// Records below this are no longer held for it, settled or not: its `max_lag … then: gap`. Only rises.
+  let dropped = Atomic<UInt64>(0)
+  /// How far behind its reader may be, while it is connected.
+  private let bound = Mutex<LagBound?>(nil)
 
   init(_ entry: CursorEntry, connected: Bool) {
     name = entry.name
@@ -16,6 +20,12 @@ final class Cursor: Sendable {
     updatedTime = Atomic(entry.updatedTime)
     self.connected = Atomic(connected)
   }
+
+  /// The lowest LSN that is held for it.
+  var needed: UInt64 { max(lsn.load(ordering: .sequentiallyConsistent), dropped.load(ordering: .acquiring)) }
+
+  var lagBound: LagBound? { bound.withLock { $0 } }
+  func setLagBound(_ value: LagBound?) { bound.withLock { $0 = value } }
 }
 
 /// Every subscriber that the log knows.
@@ -74,7 +84,15 @@ final class CursorTable: Sendable {
 
   /// The lowest position that anyone still needs; nil when there is no subscriber.
   var lowest: UInt64? {
-    state.withLock { $0.map { $0.lsn.load(ordering: .acquiring) }.min() }
+    state.withLock { $0.map(\.needed).min() }
+  }
+
+  /// Those of connected subscribers that have a bound, with it.
+  var bounded: [(Cursor, LagBound)] {
+    all.compactMap { cursor in
+      guard cursor.connected.load(ordering: .acquiring), let bound = cursor.lagBound else { return nil }
+      return (cursor, bound)
+    }
   }
 
   /// The highest position of all; 0 when there is no subscriber.

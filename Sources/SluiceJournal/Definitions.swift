@@ -11,8 +11,9 @@ import SluiceCore
 //   20  u32  reserved       zero
 //   24       name (UTF-8), zeros to a multiple of 8
 //
-// The first group of every segment carries all that are defined; another group only what it is the first to use.
-// A later entry for the same id replaces epoch and high_water; its name never changes. Entries take no LSN.
+// The first group of every segment carries all that are remembered; another group only what it is the first to use.
+// An id's name never changes. Entries take no LSN. A producer's epoch and high_water at any LSN are the highest of those
+// in its entries up to there and of those in its records, data and consumed notes alike, behind them.
 
 /// An interned name.
 package struct Definition: Equatable, Sendable {
@@ -44,6 +45,11 @@ package enum DefinitionFault: Error, Equatable {
 
 package enum DefinitionCodec {
   package static let fixedBytes = 24
+  static let highWaterOffset = 8
+  static let epochOffset = 16
+
+  /// What the entry for `name` takes.
+  static func bytes(of name: String) -> Int { fixedBytes + RecordLayout.padded(name.utf8.count) }
 
   /// Appends one entry to `target`.
   package static func append(_ definition: Definition, to target: inout [UInt8]) {
@@ -101,11 +107,19 @@ package enum DefinitionCodec {
   }
 }
 
-/// Every name that a log has interned. Ids are never given twice.
+/// Every name that a log has interned, and how far each producer is. No id is given twice.
 package struct DefinitionTable: Equatable, Sendable {
   /// Names by id; index 0 is the daemon itself.
   package private(set) var sources: [String?] = ["sluice"]
   package private(set) var producers: [UInt32: Definition] = [:]
+  package private(set) var highestProducer: UInt32 = 0
+  /// Producers whose records were seen and whose names were not: their definition is damaged.
+  private var nameless: [UInt32: Mark] = [:]
+
+  private struct Mark: Equatable {
+    var epoch: UInt16
+    var sequence: UInt64
+  }
 
   package init() {}
 
@@ -115,12 +129,31 @@ package struct DefinitionTable: Equatable, Sendable {
       let id = Int(definition.id)
       while sources.count <= id { sources.append(nil) }
       sources[id] = definition.name
-    case .producer: producers[definition.id] = definition
+    case .producer:
+      let before = producers.updateValue(definition, forKey: definition.id)
+      highestProducer = max(highestProducer, definition.id)
+      if let before { note(producer: definition.id, epoch: before.epoch, sequence: before.highWater) }
+      if let mark = nameless.removeValue(forKey: definition.id) {
+        note(producer: definition.id, epoch: mark.epoch, sequence: mark.sequence)
+      }
+    }
+  }
+
+  /// A record of the producer is in the log.
+  package mutating func note(producer id: UInt32, epoch: UInt16, sequence: UInt64) {
+    if let known = producers[id] {
+      if sequence > known.highWater { producers[id]?.highWater = sequence }
+      if epoch > known.epoch { producers[id]?.epoch = epoch }
+    } else {
+      let known = nameless[id] ?? Mark(epoch: 0, sequence: 0)
+      nameless[id] = Mark(epoch: max(epoch, known.epoch), sequence: max(sequence, known.sequence))
+      highestProducer = max(highestProducer, id)
     }
   }
 
   package mutating func merge(_ other: DefinitionTable) {
     for definition in other.all { insert(definition) }
+    for (id, mark) in other.nameless { note(producer: id, epoch: mark.epoch, sequence: mark.sequence) }
   }
 
   /// The id of `source` and, when it is new, its definition; nil when all 65,535 ids are taken.
@@ -132,14 +165,15 @@ package struct DefinitionTable: Equatable, Sendable {
     return (UInt16(definition.id), definition)
   }
 
-  /// What is known of `producer`, and whether that is nothing but a new id; nil when all ids are taken.
-  package mutating func intern(producer name: String) -> (definition: Definition, isNew: Bool)? {
-    if let known = producers.values.first(where: { $0.name == name }) { return (known, false) }
-    guard let id = UInt32(exactly: (producers.keys.max().map(Int.init) ?? 0) + 1) else { return nil }
-    let definition = Definition(kind: .producer, id: id, name: name)
+  /// A definition for a producer that has none; nil when all ids are taken.
+  package mutating func intern(producer name: String) -> Definition? {
+    guard highestProducer < .max else { return nil }
+    let definition = Definition(kind: .producer, id: highestProducer + 1, name: name)
     insert(definition)
-    return (definition, true)
+    return definition
   }
+
+  package mutating func removeProducer(_ id: UInt32) { producers[id] = nil }
 
   package func sourceName(_ id: UInt16) -> String? { Int(id) < sources.count ? sources[Int(id)] : nil }
 

@@ -155,6 +155,23 @@ package enum GroupBody {
     for index in end..<header.paddedBytes where group[index] != 0 { throw .badPadding }
   }
 
+  /// Calls `visit` with the last record of each run of records that one producer has in a group that `verify` accepted:
+  /// its sequences rise, so that one tells how far the producer is. Not for anonymous records.
+  static func producerRuns(
+    _ header: GroupHeader, _ group: UnsafeRawBufferPointer, visit: (RecordView) -> Void
+  ) {
+    guard let base = group.baseAddress else { return }
+    var last: RecordView?
+    var at = header.recordsOffset
+    for _ in 0..<header.count {
+      let record = RecordView(trusted: base + at)
+      if let last, last.producer != record.producer || last.epoch != record.epoch, last.producer != 0 { visit(last) }
+      last = record
+      at += record.length
+    }
+    if let last, last.producer != 0 { visit(last) }
+  }
+
   /// The whole check: `walk`, every record's structure and checksum, and that the definitions can be read.
   package static func verify(_ header: GroupHeader, _ group: UnsafeRawBufferPointer) throws(GroupFault) {
     var fault: GroupFault?

@@ -16,6 +16,7 @@ final class LogCore: Sendable {
   let names: LogNames
   let buffers = ReadBufferPool()
   let counters = LogCounters()
+  let lagWatch = LagWatch()
   /// A segment laid out ahead. The mutex is held while one is made: two must not write the same temporary file.
   let nextFile = Mutex<LogFile?>(nil)
 
@@ -57,7 +58,9 @@ final class LogCore: Sendable {
     ring = TailRing(slabBytes: options.slabBytes, slabCount: options.slabCount, nextLSN: next)
     catalog = SegmentCatalog(start.segments)
     cursors = CursorTable(start.cursors)
-    names = LogNames(start.definitions)
+    names = LogNames(
+      start.definitions, recoveredLSN: next - 1,
+      maxBytes: min(options.effectiveSegmentBytes / 4, Limits.maxDefinitionBytes))
     committedLSN = Atomic(next - 1)
     writtenLSN = Atomic(next - 1)
     durableLSN = Atomic(next - 1)
@@ -79,12 +82,14 @@ final class LogCore: Sendable {
     /// A write found no space.
     case noSpace = 4
     case retention = 8
+    /// A subscriber's `max_lag … then: reject`.
+    case lag = 16
 
     var reason: FullReason {
       switch self {
       case .closing: .closing
       case .reserve, .noSpace: .disk
-      case .retention: .retention
+      case .retention, .lag: .retention
       }
     }
   }
@@ -98,17 +103,22 @@ final class LogCore: Sendable {
 
   func isFull(_ bit: FullBit) -> Bool { fullBits.load(ordering: .relaxed) & bit.rawValue != 0 }
 
-  /// Sets or clears one reason, and tells the observer when that changes what producers see.
+  /// Sets or clears one reason, and tells the observer when that changes what producers see. Of a lag, which may come
+  /// and go with every batch, the keeper tells.
   func setFull(_ bit: FullBit, _ isSet: Bool) {
     let before =
       isSet
       ? fullBits.bitwiseOr(bit.rawValue, ordering: .acquiringAndReleasing).oldValue
       : fullBits.bitwiseAnd(~bit.rawValue, ordering: .acquiringAndReleasing).oldValue
     guard (before & bit.rawValue != 0) != isSet, bit != .closing else { return }
+    if bit == .lag { return keeperBell.ring() }
     observer.logEvent(.full(fullReason))
   }
 
-  func countReject(_ reason: FullReason) { counters.countReject(reason) }
+  func countReject(_ reason: FullReason) {
+    let isLag = reason == .retention && !isFull(.retention)
+    counters.countReject(isLag ? .maxLag : RejectReason(reason))
+  }
   func removeLane(_ lane: LogLane) { lanes.remove(lane) }
 
   // MARK: Failure
@@ -129,8 +139,9 @@ final class LogCore: Sendable {
 
   // MARK: Between threads
 
-  /// A lane has queued records, and this many bytes wait now.
-  func submitted(pendingBytes: Int) {
+  /// A lane has queued records up to `last`, and this many bytes wait now.
+  func submitted(last: UInt64, pendingBytes: Int) {
+    lagWatch.submitted(last: last, self)
     // While the commit thread rests it is woken only by the bytes it rests for; it looks again after each rest.
     if pendingBytes >= restBytes.load(ordering: .sequentiallyConsistent) { commitBell.ring() }
   }
@@ -143,6 +154,7 @@ final class LogCore: Sendable {
 
   /// A group was written: whether what nobody has settled has reached the bound.
   func noteWritten() {
+    lagWatch.look(self)
     guard options.whenFull != .dropOldest, !isFull(.retention) else { return }
     let unsettled = Int(counters.diskBytes.load(ordering: .relaxed)) - settledMark.load(ordering: .relaxed)
     guard unsettled >= options.retainBytes else { return }
@@ -236,65 +248,4 @@ final class ReaderBells: Sendable {
   func setDelivery(_ bell: Doorbell?) { delivery.withLock { $0 = bell } }
   func ringDelivery() { delivery.withLock { $0 }?.ring() }
   func ringSync() { if waitsForSync.load(ordering: .sequentiallyConsistent) { sync.ring() } }
-}
-
-/// The names that the log has interned, and the definitions that no group has carried yet.
-final class LogNames: Sendable {
-  private struct State {
-    var table: DefinitionTable
-    var unwritten: [Definition] = []
-    /// By name; made when they are first asked for.
-    var producers: [String: Producer] = [:]
-  }
-  private let state: Mutex<State>
-  /// So that the commit thread need not take the mutex for each group.
-  private let hasUnwritten = Atomic<Bool>(false)
-
-  init(_ table: DefinitionTable) { state = Mutex(State(table: table)) }
-
-  /// The id of `source`. When all ids are taken, 0: its records look as if the daemon had made them.
-  func intern(source: String) -> UInt16 {
-    state.withLock { state in
-      guard let (id, new) = state.table.intern(source: source) else { return 0 }
-      if let new {
-        state.unwritten.append(new)
-        hasUnwritten.store(true, ordering: .releasing)
-      }
-      return id
-    }
-  }
-
-  /// The producer of this name; nil when all ids are taken.
-  func producer(named name: String) -> Producer? {
-    state.withLock { state in
-      if let known = state.producers[name] { return known }
-      guard let (definition, isNew) = state.table.intern(producer: name) else { return nil }
-      if isNew {
-        state.unwritten.append(definition)
-        hasUnwritten.store(true, ordering: .releasing)
-      }
-      let producer = Producer(
-        id: definition.id, name: name, epoch: definition.epoch, lastSequence: definition.highWater)
-      state.producers[name] = producer
-      return producer
-    }
-  }
-
-  func sourceName(_ id: UInt16) -> String { state.withLock { $0.table.sourceName(id) } ?? "source-\(id)" }
-  func producerName(_ id: UInt32) -> String { state.withLock { $0.table.producerName(id) } ?? "producer-\(id)" }
-
-  /// The definitions that the next group must carry: all of them at the head of a segment, else the new ones.
-  func definitions(forSegmentHead: Bool) -> [Definition] {
-    guard forSegmentHead || hasUnwritten.load(ordering: .acquiring) else { return [] }
-    return state.withLock { forSegmentHead ? $0.table.all : $0.unwritten }
-  }
-
-  /// The definitions just asked for are written.
-  func wrote(_ definitions: [Definition]) {
-    guard !definitions.isEmpty else { return }
-    state.withLock { state in
-      state.unwritten.removeAll { definitions.contains($0) }
-      hasUnwritten.store(!state.unwritten.isEmpty, ordering: .releasing)
-    }
-  }
 }

@@ -1,6 +1,24 @@
 import SluiceCore
 import Synchronization
 
+/// Why an append was refused, as metrics tell it apart.
+enum RejectReason: String, CaseIterable {
+  case ring
+  case retention
+  case maxLag = "max_lag"
+  case disk
+  case closing
+
+  init(_ reason: FullReason) {
+    switch reason {
+    case .ring: self = .ring
+    case .retention: self = .retention
+    case .disk: self = .disk
+    case .closing: self = .closing
+    }
+  }
+}
+
 /// Counters of one stream: the commit thread writes most of them once per commit, anybody reads.
 final class LogCounters: Sendable {
   let records = Atomic<UInt64>(0)
@@ -11,7 +29,7 @@ final class LogCounters: Sendable {
   let markers = Atomic<UInt64>(0)
   /// LSNs that readers were told are gone.
   let gapRecords = Atomic<UInt64>(0)
-  private let rejects = Mutex<[FullReason: UInt64]>([:])
+  private let rejects = Mutex<[RejectReason: UInt64]>([:])
   private let latency = Mutex(LatencyHistogram())
 
   func countCommit(records: Int, bytes: Int, diskBytes: Int, nanoseconds: Int64) {
@@ -23,10 +41,10 @@ final class LogCounters: Sendable {
   }
 
   func countMarker() { markers.add(1, ordering: .relaxed) }
-  func countReject(_ reason: FullReason) { rejects.withLock { $0[reason, default: 0] += 1 } }
+  func countReject(_ reason: RejectReason) { rejects.withLock { $0[reason, default: 0] += 1 } }
   func countGap(records: UInt64) { gapRecords.wrappingAdd(records, ordering: .relaxed) }
 
-  func rejected(_ reason: FullReason) -> UInt64 { rejects.withLock { $0[reason] ?? 0 } }
+  func rejected(_ reason: RejectReason) -> UInt64 { rejects.withLock { $0[reason] ?? 0 } }
   var commitLatency: LatencyHistogram { latency.withLock { $0 } }
 }
 

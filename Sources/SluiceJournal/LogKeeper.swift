@@ -15,6 +15,8 @@ final class LogKeeper: @unchecked Sendable {
   private var lastCursorWrite: Int64 = 0
   private var lastDiskCheck: Int64 = 0
   private var spaceFault: IOFault?
+  private var toldOfLag = false
+  private var lastTold: Int64?
   private let openedAt: Int64
   /// Before this nothing is deleted.
   private let retainsFrom: Int64
@@ -59,8 +61,24 @@ final class LogKeeper: @unchecked Sendable {
       }
     }
     retain(now: now)
+    if core.lagWatch.isNeeded.load(ordering: .acquiring) {
+      core.lagWatch.look(core)
+      tellOfLag(now: now)
+      deadline = min(deadline, now + Limits.fullRetryNanoseconds)
+    }
     if core.fullReason != nil { deadline = min(deadline, now + Limits.fullRetryNanoseconds) }
     return deadline
+  }
+
+  /// A stream that is full for a subscriber's lag is most often at the bound for long, and below it for moments.
+  private func tellOfLag(now: Int64) {
+    let isFull = core.isFull(.lag)
+    guard isFull != toldOfLag, lastTold.map({ now - $0 >= Limits.refusalLogIntervalNanoseconds }) ?? true else {
+      return
+    }
+    toldOfLag = isFull
+    lastTold = now
+    core.observer.logEvent(.full(core.fullReason))
   }
 
   // MARK: Cursors and space

@@ -32,6 +32,13 @@ final class LogLane: IngestLane, @unchecked Sendable {
   private let ranges: UnsafeMutablePointer<LaneRange>
   private var rangesUsed = 0
   private var isActive = false
+  /// Chunks reserved beyond the current one, and how many of them are in use or done with.
+  private(set) var pieces: [LaneChunk] = []
+  private var piecesUsed = 0
+  /// Slabs with a hold for this lane beside `heldSlab` and its ranges'. Touched under the ring's mutex.
+  var pieceHolds: [Int] = []
+  /// Room was reserved in this tick: what of it is not used goes back with the submit.
+  private(set) var hasReservation = false
   /// When this tick's first record came: one look at the clock for all of them.
   private var tickTime: Int64 = 0
   private var lastLSN: UInt64
@@ -55,6 +62,13 @@ final class LogLane: IngestLane, @unchecked Sendable {
 
   var hasOpenRange: Bool { rangeCount > 0 }
   var openRangeBytes: Int { rangeStart.distance(to: cursor) }
+  /// The current chunk is one of `pieces`, whose hold is in `pieceHolds`.
+  var isInPiece: Bool { piecesUsed > 0 }
+  /// The end of what was reserved and not written.
+  var unused: LaneChunk {
+    let current = LaneChunk(slab: chunkSlab, start: cursor, end: chunkEnd, continuesRange: false)
+    return piecesUsed < pieces.count ? pieces[pieces.count - 1] : current
+  }
 
   func becomeIdle(keepingChunk: Bool) {
     state.store(keepingChunk ? State.idle : State.noChunk, ordering: .releasing)
@@ -114,17 +128,39 @@ final class LogLane: IngestLane, @unchecked Sendable {
       begin()
       if size <= cursor.distance(to: chunkEnd) { return nil }
     }
-    guard rangesUsed < Limits.maxLaneRanges - 1, let chunk = core.ring.reserve(size, for: self) else {
-      return refuse(.ring)
-    }
-    if !chunk.continuesRange {
+    while piecesUsed < pieces.count {
       closeRange()
-      rangeStart = chunk.start
-      cursor = chunk.start
+      enter(pieces[piecesUsed])
+      piecesUsed += 1
+      if size <= cursor.distance(to: chunkEnd) { return nil }
     }
+    return takeChunk(size) ? nil : refuse(.ring)
+  }
+
+  /// Goes on in a chunk of the ring with room for `size` bytes.
+  private func takeChunk(_ size: Int) -> Bool {
+    let wasInPiece = isInPiece
+    guard rangesUsed < Limits.maxLaneRanges - 1, let chunk = core.ring.reserve(size, for: self) else { return false }
+    forgetPieces()
+    if chunk.continuesRange {
+      chunkEnd = chunk.end
+    } else {
+      closeRange(leavingChunk: !wasInPiece)
+      enter(chunk)
+    }
+    return true
+  }
+
+  private func enter(_ chunk: LaneChunk) {
+    rangeStart = chunk.start
+    cursor = chunk.start
     chunkSlab = chunk.slab
     chunkEnd = chunk.end
-    return nil
+  }
+
+  private func forgetPieces() {
+    pieces.removeAll(keepingCapacity: true)
+    piecesUsed = 0
   }
 
   private func begin() {
@@ -135,19 +171,42 @@ final class LogLane: IngestLane, @unchecked Sendable {
     tickTime = Clock.wall()
   }
 
-  private func refuse(_ reason: FullReason) -> AppendResult {
-    core.countReject(reason)
-    return .full(reason)
-  }
+  private func refuse(_ reason: FullReason) -> AppendResult { .full(countReject(reason)) }
 
-  private func closeRange() {
+  private func closeRange(leavingChunk: Bool = false) {
     guard rangeCount > 0 else { return }
-    ranges[rangesUsed] = LaneRange(slab: chunkSlab, start: rangeStart, length: openRangeBytes, count: rangeCount)
+    ranges[rangesUsed] = LaneRange(
+      slab: chunkSlab, start: rangeStart, length: openRangeBytes, count: rangeCount, hasHold: leavingChunk)
     rangesUsed += 1
     rangeCount = 0
   }
 
-  func reserve(bytes: Int) -> FullReason? { core.fullReason }
+  func reserve(bytes: Int) -> FullReason? {
+    if !isActive {
+      if let reason = core.fullReason { return countReject(reason) }
+      begin()
+    }
+    if bytes <= cursor.distance(to: chunkEnd) { return nil }
+    if bytes <= core.options.slabBytes {
+      guard takeChunk(bytes) else { return countReject(.ring) }
+    } else {
+      let wasInPiece = isInPiece
+      guard let chunks = core.ring.reserve(bytes, largest: core.options.maxRecordBytes, for: self) else {
+        return countReject(.ring)
+      }
+      closeRange(leavingChunk: !wasInPiece)
+      enter(chunks[0])
+      pieces.replaceSubrange(0..., with: chunks.dropFirst())
+      piecesUsed = 0
+    }
+    hasReservation = true
+    return nil
+  }
+
+  private func countReject(_ reason: FullReason) -> FullReason {
+    core.countReject(reason)
+    return reason
+  }
 
   func appendConsumed(producer: UInt32, epoch: UInt16, sequence: UInt64) -> AppendResult {
     let size = Limits.serverPartBytes + Limits.producerFixedBytes
@@ -167,10 +226,14 @@ final class LogLane: IngestLane, @unchecked Sendable {
     let (last, keepsChunk, pendingBytes) = core.ring.submit(
       UnsafeBufferPointer(start: ranges, count: rangesUsed), from: self)
     if !keepsChunk { chunkEnd = cursor }
+    if hasReservation {
+      hasReservation = false
+      forgetPieces()
+    }
     guard rangesUsed > 0 else { return lastLSN }
     rangesUsed = 0
     lastLSN = last
-    core.submitted(pendingBytes: pendingBytes)
+    core.submitted(last: last, pendingBytes: pendingBytes)
     return last
   }
 

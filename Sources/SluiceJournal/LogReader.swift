@@ -12,6 +12,8 @@ final class LogReader: StreamReader {
   private let cold: ColdReader
   private let extents: UnsafeMutableBufferPointer<Extent>
   private(set) var position: UInt64
+  /// One past what was handed out or told so far.
+  private var front: UInt64
   /// Where the last hot batch ended.
   private var hint: (lsn: UInt64, slab: Int, generation: UInt64, at: UnsafeMutableRawPointer)?
   private var isOpen = true
@@ -24,6 +26,7 @@ final class LogReader: StreamReader {
     cold = ColdReader(core)
     extents = .allocate(capacity: Limits.maxExtentsPerBatch)
     position = cursor.lsn.load(ordering: .acquiring)
+    front = position
     core.ring.readerOpened()
     core.readers.add(bells)
   }
@@ -50,6 +53,10 @@ final class LogReader: StreamReader {
   func read(into batch: RecordBatch, maxRecords: Int, maxBytes: Int) throws(StreamReadError) -> ReadOutcome {
     precondition(batch.count == 0 && isOpen, "a batch is released before it is filled again")
     let most = max(1, min(maxRecords, batch.capacity))
+    front = max(front, position)
+    // What was handed out before may be read again as long as it is there.
+    let dropped = own.dropped.load(ordering: .acquiring)
+    if position == front, position < dropped { return gap(position, dropped - 1, .dropped) }
     while true {
       if core.hasFailed.load(ordering: .acquiring) { throw failure() }
       let limit = core.committedLSN.load(ordering: .acquiring)
@@ -68,6 +75,7 @@ final class LogReader: StreamReader {
       switch try cold.load(position, limit: limit) {
       case .loaded: continue
       case .moved(let lsn): position = max(position, lsn)
+      case .gap(let first, let last, .retention): return gap(first, last, isDropping(first) ? .dropped : .retention)
       case .gap(let first, let last, let reason): return gap(first, last, reason)
       }
     }
@@ -108,6 +116,11 @@ final class LogReader: StreamReader {
     return .gap(first: first, last: last, reason)
   }
 
+  /// Whether records that the log has no more were dropped for a subscriber that had not settled them.
+  private func isDropping(_ lsn: UInt64) -> Bool {
+    isSubscription && (core.options.whenFull == .dropOldest || lsn < own.dropped.load(ordering: .acquiring))
+  }
+
   private func failure() -> StreamReadError {
     StreamReadError("stream \(core.options.name) stopped: \(core.fault?.description ?? "a write failed")")
   }
@@ -117,8 +130,10 @@ final class LogReader: StreamReader {
   func settle(below lsn: UInt64) {
     precondition(lsn <= position, "only what was read can be settled")
     guard lsn > own.lsn.load(ordering: .relaxed) else { return }
-    own.lsn.store(lsn, ordering: .releasing)
-    if isSubscription { core.cursorMoved() }
+    own.lsn.store(lsn, ordering: .sequentiallyConsistent)
+    guard isSubscription else { return }
+    core.cursorMoved()
+    if core.isFull(.lag) { core.lagWatch.look(core) }
   }
 
   func flushCursor() throws(StreamReadError) {
@@ -137,7 +152,7 @@ final class LogReader: StreamReader {
     }
   }
 
-  var lag: StreamLag { core.lag(of: own.lsn.load(ordering: .acquiring)) }
+  var lag: StreamLag { core.lag(of: own.needed) }
 
   func close() {
     guard isOpen else { return }
@@ -146,7 +161,9 @@ final class LogReader: StreamReader {
     core.ring.readerClosed()
     guard isSubscription else { return }
     own.updatedTime.store(Clock.wall(), ordering: .relaxed)
+    own.setLagBound(nil)
     own.connected.store(false, ordering: .releasing)
     core.cursorMoved()
+    core.lagWatch.look(core)
   }
 }

@@ -200,11 +200,12 @@ struct LogRecovery {
     }
   }
 
-  /// Names are defined at the head of each segment. When the newest has no head yet, or a damaged one, those before
-  /// it have them.
+  /// Names and marks stand at the head of each segment. When the newest has no head yet, or a damaged one, those before
+  /// it have them. Segments without a group are many only when a log was killed as often before its first record.
   private func recoverDefinitions(_ scan: TailScan?, into table: inout DefinitionTable) throws(JournalError) {
-    guard let scan, scan.groups == 0 || scan.damage.first?.offset == Limits.segmentHeaderBytes else { return }
-    for info in segments.dropLast().reversed().prefix(Limits.maxDefinitionSegments) {
+    guard let scan, scan.lacksHead else { return }
+    var looked = 0
+    for info in segments.dropLast().reversed() where looked < Limits.maxDefinitionSegments {
       let name = path(SegmentFile.name(info.baseLSN))
       let read = try io { () throws(IOFault) in try SegmentFile.readHeader(name, on: storage) }
       guard case .success(let header) = read else { continue }
@@ -212,11 +213,9 @@ struct LogRecovery {
       try io { () throws(IOFault) in
         try older.run(try FileWindow(try LogFile(name, .read, on: storage)), slotWitness: 0)
       }
-      guard older.groups > 0 else { continue }
-      var merged = older.definitions
-      merged.merge(table)
-      table = merged
-      return
+      table.merge(older.definitions)
+      if older.groups > 0 { looked += 1 }
+      if !older.lacksHead { return }
     }
   }
 }

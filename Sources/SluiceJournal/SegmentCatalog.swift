@@ -151,6 +151,34 @@ final class SegmentCatalog: Sendable {
     }
   }
 
+  /// The LSN from which on about `bytes` follow.
+  func lsn(withBytesBehind bytes: Int) -> UInt64 {
+    state.withLock { segments in
+      var left = bytes
+      var end = (segments[segments.count - 1].lastLSN ?? segments[segments.count - 1].baseLSN) + 1
+      for info in segments.reversed() {
+        if info.bytes > left {
+          let last = info.lastLSN.map { $0 + 1 } ?? end
+          return last - UInt64(Double(last - info.baseLSN) * Double(left) / Double(info.bytes))
+        }
+        left -= info.bytes
+        end = info.baseLSN
+      }
+      return segments[0].baseLSN
+    }
+  }
+
+  /// An LSN below which everything came in before `time`: the highest that is known without a look at the disk.
+  func lsn(before time: Int64) -> UInt64 {
+    state.withLock { segments in
+      for info in segments.reversed() {
+        if let entry = info.index.last(where: { $0.time < time }) { return entry.lsn }
+        if let created = info.header?.createdTime, created < time { return info.baseLSN }
+      }
+      return segments[0].baseLSN
+    }
+  }
+
   /// The oldest segment and what retention must know of it; nil when only the one being written is left.
   func oldestClosed() -> (info: SegmentInfo, nextBase: UInt64, nextHeader: SegmentHeader?)? {
     state.withLock { segments in

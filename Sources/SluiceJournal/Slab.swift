@@ -66,4 +66,6 @@ struct LaneRange {
   var start: UnsafeMutableRawPointer
   var length: Int
   var count: Int
+  /// The hold of the chunk it lies in went over to it when the lane left that chunk.
+  var hasHold: Bool
 }

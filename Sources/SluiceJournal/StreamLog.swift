@@ -39,7 +39,7 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
       core,
       ActiveSegment(
         InstalledSegment(file: recovered.file, header: start.header), limit: options.effectiveSegmentBytes),
-      lastTime: start.lastTime)
+      definitions: start.definitions, lastTime: start.lastTime)
     let keeper = LogKeeper(core, cursorsLost: recovered.cursorsLost)
     self.keeper = keeper
     commitThread = OSThread(name: "commit \(options.name)") { committer.run() }
@@ -58,7 +58,9 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
     return lane
   }
 
-  package func producer(named name: String) -> Producer? { core.names.producer(named: name) }
+  package func producer(named name: String) -> Producer? {
+    core.names.producer(named: name, oldestLSN: core.catalog.oldestLSN)
+  }
   package var logUUID: LogUUID { core.uuid }
 
   // MARK: Out
@@ -69,7 +71,8 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
   package var committedLSN: UInt64 { core.committedLSN.load(ordering: .acquiring) }
   package var durableLSN: UInt64 { core.durableLSN.load(ordering: .acquiring) }
 
-  /// The named subscriber's reader; `start` counts only when the log has no cursor of that name.
+  /// The named subscriber's reader; `start` counts only when the log has no cursor of that name. `maxLag` holds from
+  /// now on, also for what it was behind before, until the reader closes.
   package func openReader(
     subscriber name: String, start: StartPosition, maxLag: LagBound? = nil
   ) throws(JournalError) -> any StreamReader {
@@ -84,7 +87,13 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
     }
     let cursor = try core.cursors.connect(name, newAt: lsn, now: Clock.wall())
     core.cursorMoved()
-    return LogReader(core, cursor, isSubscription: true)
+    let reader = LogReader(core, cursor, isSubscription: true)
+    if let maxLag {
+      cursor.setLagBound(maxLag)
+      core.lagWatch.isNeeded.store(true, ordering: .releasing)
+      core.lagWatch.look(core)
+    }
+    return reader
   }
 
   /// A reader from `lsn` on that only looks: the log keeps neither its position nor, for its sake, any record. What is

@@ -72,7 +72,7 @@ extension StreamLog {
   private func rejects(_ labels: [(String, String)]) -> MetricFamily {
     MetricFamily(
       "sluice_stream_rejected_total", .counter, help: "Appends refused, by reason.",
-      samples: FullReason.allCases.map {
+      samples: RejectReason.allCases.map {
         .init(labels + [("reason", $0.rawValue)], Double(core.counters.rejected($0)))
       })
   }

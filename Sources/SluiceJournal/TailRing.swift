@@ -43,6 +43,12 @@ final class TailRing: Sendable {
   /// Room for `size` bytes for `lane`, in place of its chunk. Nil when the ring is full.
   func reserve(_ size: Int, for lane: LogLane) -> LaneChunk? { state.withLock { $0.reserve(size, for: lane) } }
 
+  /// Room for records of `bytes` in all, more than a slab holds, and of at most `largest` each, for `lane`: chunks of
+  /// several slabs, to be filled in this order, the first in place of the lane's. Nil when there is not that much.
+  func reserve(_ bytes: Int, largest: Int, for lane: LogLane) -> [LaneChunk]? {
+    state.withLock { $0.reserve(bytes, largest: largest, for: lane) }
+  }
+
   /// Numbers the lane's ranges and queues them. Returns the last LSN, and whether the lane keeps its chunk.
   func submit(
     _ ranges: UnsafeBufferPointer<LaneRange>, from lane: LogLane
@@ -127,44 +133,103 @@ struct RingState: @unchecked Sendable {
     precondition(size <= slabBytes)
     guard tail - written + UInt64(holds) < capacity else { return nil }
     let position = lane.cursor
-    if let held = lane.heldSlab, held == current, slabs[held].memory + slabs[held].reserved == lane.chunkEnd {
+    if !lane.isInPiece, let held = lane.heldSlab, held == current,
+      slabs[held].memory + slabs[held].reserved == lane.chunkEnd
+    {
       // Nobody took bytes behind the lane's chunk: what it has not used is given back, and most likely taken again.
       slabs[held].reserved = slabs[held].memory.distance(to: position)
     }
-    if let current, slabBytes - slabs[current].reserved < size {
-      closed.append(current)
-      self.current = nil
-    }
-    guard let index = current ?? openSlab() else {
-      // What was given back of a slab that is closed now is lost to the lane, so its chunk ends here.
-      lane.chunkEnd = position
+    guard let index = slab(withRoomFor: size) else {
+      // What was given back is no longer the lane's, so its chunk ends here.
+      if !lane.isInPiece { lane.chunkEnd = position }
       return nil
     }
-    current = index
     let slab = slabs[index]
     let bytes = min(max(size, Limits.laneChunkBytes), slabBytes - slab.reserved)
     var chunk = LaneChunk(
       slab: index, start: slab.memory + slab.reserved, end: slab.memory + slab.reserved + bytes,
       continuesRange: false)
     slab.reserved += bytes
-    if lane.hasOpenRange, lane.heldSlab == index, chunk.start == position,
+    if lane.hasOpenRange, !lane.isInPiece, lane.heldSlab == index, chunk.start == position,
       lane.openRangeBytes + size <= Limits.maxExtentBytes
     {
       chunk.continuesRange = true
       return chunk
     }
-    // The old chunk's hold stays with the range that lies in it; without one it is let go.
-    if lane.hasOpenRange { lane.heldSlab = nil } else { releaseChunk(of: lane) }
-    slab.holders += 1
-    holds += 1
+    leaveChunk(of: lane)
+    hold(index)
     lane.heldSlab = index
     return chunk
   }
 
+  /// Room in several slabs. A chunk may stay empty at its end by a little less than a record, all but the last.
+  mutating func reserve(_ bytes: Int, largest: Int, for lane: LogLane) -> [LaneChunk]? {
+    let useful = slabBytes - (largest - 8)
+    precondition(bytes > slabBytes && useful > 0)
+    let wanted = (bytes - (largest - 8) + useful - 1) / useful
+    guard tail - written + UInt64(holds + wanted) < capacity, canOpen(wanted) else { return nil }
+    leaveChunk(of: lane)
+    var chunks: [LaneChunk] = []
+    for place in 1...wanted {
+      if let current { closed.append(current) }
+      guard let index = openSlab() else { preconditionFailure("they were counted under this lock") }
+      current = index
+      let room = place < wanted ? slabBytes : RecordLayout.padded(bytes - (wanted - 1) * useful)
+      slabs[index].reserved = room
+      let start = slabs[index].memory
+      chunks.append(LaneChunk(slab: index, start: start, end: start + room, continuesRange: false))
+      hold(index)
+      if place == 1 { lane.heldSlab = index } else { lane.pieceHolds.append(index) }
+    }
+    return chunks
+  }
+
+  private mutating func hold(_ index: Int) {
+    slabs[index].holders += 1
+    holds += 1
+  }
+
+  /// The lane goes on elsewhere. Its chunk's hold stays with the open range that lies in it; without one it is let go.
+  /// When the open range lies in a piece, what is before it needs its holds until the submit.
+  private mutating func leaveChunk(of lane: LogLane) {
+    if lane.isInPiece, let held = lane.heldSlab {
+      lane.pieceHolds.append(held)
+      lane.heldSlab = nil
+    } else if lane.hasOpenRange {
+      lane.heldSlab = nil
+    } else {
+      releaseChunk(of: lane)
+    }
+  }
+
+  /// The current slab if it has the room, else a fresh one in its place.
+  private mutating func slab(withRoomFor size: Int) -> Int? {
+    if let current {
+      if slabBytes - slabs[current].reserved >= size { return current }
+      closed.append(current)
+    }
+    if let fresh = openSlab() {
+      current = fresh
+    } else if current != nil {
+      // Smaller records still find room in it.
+      closed.removeLast()
+      return nil
+    }
+    return current
+  }
+
+  /// Whether that many slabs can be opened, without those that only pins make necessary.
+  private mutating func canOpen(_ wanted: Int) -> Bool {
+    var found = slabCount - slabs.count
+    for index in closed where found < wanted {
+      if isReusable(slabs[index]) || revokeIdleLanes(of: index) { found += 1 }
+    }
+    return found >= wanted
+  }
+
   mutating func releaseChunk(of lane: LogLane) {
     guard let held = lane.heldSlab else { return }
-    slabs[held].holders -= 1
-    holds -= 1
+    release(held)
     lane.heldSlab = nil
   }
 
@@ -207,20 +272,34 @@ struct RingState: @unchecked Sendable {
   mutating func submit(
     _ ranges: UnsafeBufferPointer<LaneRange>, from lane: LogLane
   ) -> (last: UInt64, keepsChunk: Bool, pendingBytes: Int) {
-    for (place, range) in ranges.enumerated() {
+    for range in ranges {
       push(range)
-      // The last range lies in the chunk that the lane holds still; each other one has a hold of its own.
-      if place < ranges.count - 1 {
-        slabs[range.slab].holders -= 1
-        holds -= 1
-      }
+      if range.hasHold { release(range.slab) }
     }
+    if lane.hasReservation { giveBack(lane) }
     // A lane leaves its chunk when the others have moved on, so that readers see few changes of slab, and when the
     // queue has no room for one more extent from it.
-    let keeps = lane.heldSlab != nil && lane.heldSlab == current && tail - written + UInt64(holds) <= capacity
+    let keeps =
+      !lane.hasReservation && lane.heldSlab == current && current != nil
+      && tail - written + UInt64(holds) <= capacity
     if !keeps { releaseChunk(of: lane) }
     lane.becomeIdle(keepingChunk: keeps)
     return (nextLSN - 1, keeps, pendingBytes)
+  }
+
+  /// What a reservation has left over: its last bytes go to whoever comes next, its holds go.
+  private mutating func giveBack(_ lane: LogLane) {
+    let rest = lane.unused
+    if rest.slab == current, slabs[rest.slab].memory + slabs[rest.slab].reserved == rest.end {
+      slabs[rest.slab].reserved = slabs[rest.slab].memory.distance(to: rest.start)
+    }
+    for index in lane.pieceHolds { release(index) }
+    lane.pieceHolds.removeAll(keepingCapacity: true)
+  }
+
+  private mutating func release(_ index: Int) {
+    slabs[index].holders -= 1
+    holds -= 1
   }
 
   private mutating func push(_ range: LaneRange) {

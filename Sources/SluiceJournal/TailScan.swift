@@ -45,6 +45,9 @@ struct TailScan {
     lastTime = header.createdTime
   }
 
+  /// The first group, which has the names and marks of all that came before, is not there or can't be read.
+  var lacksHead: Bool { groups == 0 || damage.first?.offset == Limits.segmentHeaderBytes }
+
   /// Scans to the end. `slotWitness`: the highest LSN that the cursor slots know to be durable. `onGroup` is called
   /// with each valid group and its place.
   mutating func run(
@@ -76,6 +79,9 @@ struct TailScan {
     guard (try? GroupBody.verify(header, group)) != nil else { return nil }
     // `verify` has read them once, so they can be read.
     try? DefinitionCodec.decode(GroupBody.definitions(of: header, group)) { definitions.insert($0) }
+    GroupBody.producerRuns(header, group) {
+      definitions.note(producer: $0.producer, epoch: $0.epoch, sequence: $0.sequence)
+    }
     if SparseIndex.isDue(after: index.last, offset: end, time: header.wallTime) {
       index.append(IndexEntry(lsn: header.firstLSN, offset: end, time: header.wallTime))
     }

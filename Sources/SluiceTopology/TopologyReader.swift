@@ -133,7 +133,8 @@ final class TopologyReader {
     return nil
   }
 
-  /// Two listeners on one port of one address would fail at bind, after everything else was started.
+  /// Two listeners on one port of one address would fail at bind, after everything else was started; two readers of
+  /// standard input would not even fail.
   private func checkListeners(_ sources: [SourceSettings], admin: ListenAddress?, _ top: Section) {
     var taken: [(address: ListenAddress, who: String, position: SourcePosition)] = []
     if let admin, let node = top["daemon"]?["admin"] { taken.append((admin, "daemon.admin", node.position)) }
@@ -147,6 +148,13 @@ final class TopologyReader {
           help: "give one of them another port; \(other.who) is at \(other.position)")
       }
       taken.append((listen, "sources.\(source.name)", position))
+    }
+    let readers = sources.filter { $0.kind == .stdin }
+    for reader in readers.dropFirst() {
+      sink.error(
+        at: reader.position.value,
+        "sources.\(reader.name) reads standard input, which sources.\(readers[0].name) does already",
+        help: "it can be read once; each would get some of the lines")
     }
   }
 }

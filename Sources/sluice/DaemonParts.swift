@@ -148,9 +148,19 @@ extension Daemon {
   func start(_ settings: SourceSettings) async throws(DaemonError) -> RunningSource {
     let socket = try await socket(on: settings.listen, of: settings.name)
     let parts = SourceParts(socket: socket, group: group, endpoints: view, logger: logger)
+    let source = try await parts.start(settings, into: log(named: settings.stream))
+    if let input = source as? StdinSource { stopAtEnd(of: input) }
     return RunningSource(
-      settings: settings, source: try await parts.start(settings, into: log(named: settings.stream)),
-      listen: settings.listen, socket: socket, generation: generation + 1)
+      settings: settings, source: source, listen: settings.listen, socket: socket, generation: generation + 1)
+  }
+
+  /// When standard input was all that could come, its end is the end of the daemon's work.
+  private func stopAtEnd(of input: StdinSource) {
+    Task {
+      guard await input.ended, !isStopping, topology.sources.allSatisfy({ $0.kind == .stdin }) else { return }
+      logger.info("all input has ended")
+      Signals.requestStop()
+    }
   }
 
   /// The same answers without `POST /log`.

@@ -20,6 +20,8 @@ struct SourceParts {
     switch (settings.kind, settings.framing, socket) {
     case (.http, _, let socket?): try await startHTTP(settings, socket, into: stream)
     case (.tcp, .sluice, let socket?): try await startFramed(settings, socket, into: stream)
+    case (.tcp, .lines, let socket?): try await startLines(settings, socket, into: stream)
+    case (.stdin, .lines, _): startStdin(settings, into: stream)
     default:
       throw DaemonError(
         message: "source \(settings.name): this version does not serve it", status: ExitStatus.unavailable)
@@ -60,6 +62,29 @@ struct SourceParts {
         message: "source \(options.name): cannot accept on \(socket.address): \(error)",
         status: ExitStatus.unavailable)
     }
+    return source
+  }
+
+  private func startLines(
+    _ settings: SourceSettings, _ socket: ListeningSocket, into stream: any IngestStream
+  ) async throws(DaemonError) -> any IngestSource {
+    var options = LinesSourceOptions(name: settings.name, topic: settings.topic)
+    options.idleSeconds = HTTPSourceOptions.seconds(settings.idleTimeoutNanoseconds)
+    options.maxConnections = settings.maxConnections
+    let source = LinesSource(options, stream: stream, group: group, logger: logger)
+    do {
+      _ = try await source.start(on: socket)
+    } catch {
+      throw DaemonError(
+        message: "source \(options.name): cannot accept on \(socket.address): \(error)",
+        status: ExitStatus.unavailable)
+    }
+    return source
+  }
+
+  private func startStdin(_ settings: SourceSettings, into stream: any IngestStream) -> any IngestSource {
+    let source = StdinSource(name: settings.name, topic: settings.topic, stream: stream, logger: logger)
+    source.start()
     return source
   }
 

@@ -15,7 +15,7 @@ struct Run: ParsableCommand {
         curl -i -X POST http://localhost:8080/log -d '{"message":"hello"}'
         tail -F data/out/current.ndjson
 
-      SIGTERM and SIGINT stop it: sources stop, what was acknowledged is delivered, and the exit status is 0. A second \
+      SIGTERM and SIGINT stop it, and so does the end of standard input if that is the only source: sources stop, what was acknowledged is delivered, and the exit status is 0. A second \
       signal ends it at once; what was acknowledged is delivered at the next start.
       SIGHUP reads the topology file again, as `sluice reload` does: what did not change is not touched, and a file with \
       a mistake changes nothing.

@@ -18,6 +18,9 @@ enum Signals {
   /// From now on a request to stop is left to the reader of `stream`.
   static func serve() { isServing.store(true, ordering: .releasing) }
 
+  /// As if it came from outside: there is one way to stop.
+  static func requestStop() { kill(getpid(), SIGTERM) }
+
   /// Blocks the handled signals for this thread and all it will start, and ignores SIGPIPE: writes report EPIPE.
   static func block() {
     var set = handled

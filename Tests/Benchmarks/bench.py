@@ -21,6 +21,7 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from bench_postgres import postgres_rounds  # noqa: E402
 from bench_report import Report  # noqa: E402
 from bench_server import Load, Responder, Sluice, probe  # noqa: E402
 
@@ -35,7 +36,7 @@ def arguments():
     p.add_argument("--connections", type=int, default=64)
     p.add_argument("--size", type=int, default=128, help="bytes of the message (default 128)")
     p.add_argument("--rates", type=int, nargs="*", default=[5_000, 20_000], help="open-loop rates for latency")
-    p.add_argument("--only", choices=["responder", "cpu", "latency", "allocations"], help="one part only")
+    p.add_argument("--only", choices=["responder", "cpu", "latency", "allocations", "postgres"], help="one part only")
     p.add_argument("--sluice", type=pathlib.Path, default=ROOT / ".build/release/sluice", help="the binary to measure")
     p.add_argument("--data", type=pathlib.Path, default=ROOT / ".build/bench", help="where data and reports go")
     a = p.parse_args()
@@ -140,6 +141,8 @@ def main():
             latency_rounds(a, report, scratch)
         if a.only in (None, "allocations"):
             allocation_runs(a, report, scratch)
+        if a.only in (None, "postgres"):
+            postgres_rounds(a, report, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     text = report.markdown(time.monotonic() - started)

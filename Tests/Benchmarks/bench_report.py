@@ -19,6 +19,8 @@ class Report:
         self.a, self.facts = a, facts
         self.cpu, self.ratios, self.latencies, self.allocated = {}, {}, {}, {}
         self.failures = []
+        # Tables of other parts, each as its lines.
+        self.sections = []
         self.raw = {"machine": facts, "runs": []}
 
     def check(self, name, result):
@@ -108,7 +110,7 @@ class Report:
         ]
         if a.quick:
             lines += ["`--quick`: shows that it works; the figures are not to be quoted.", ""]
-        lines += self.cpu_table() + self.latency_table() + self.allocation_table()
+        lines += self.cpu_table() + self.latency_table() + self.allocation_table() + sum(self.sections, [])
         if "memory" in self.cpu or self.latencies:
             verdict = "every record that was answered 202 stands in the disk subscriber's output"
             lines += ["Delivery: " + ("; ".join(self.failures) if self.failures else verdict) + ".", ""]

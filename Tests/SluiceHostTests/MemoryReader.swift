@@ -17,6 +17,9 @@ final class MemoryReader: StreamReader, @unchecked Sendable {
     var position: UInt64 = 1
     var doorbell: Doorbell?
     var gaps: [ClosedRange<UInt64>] = []
+    var gapReason = GapReason.retention
+    /// What the log dropped under its subscriber: everything below.
+    var dropped: UInt64 = 1
     /// LSNs that no record ever had: passed over in silence.
     var skips: [ClosedRange<UInt64>] = []
     var faults = 0
@@ -61,7 +64,20 @@ final class MemoryReader: StreamReader, @unchecked Sendable {
 
   func append(numbered range: Range<Int>) { append(range.map { "m\($0)" }) }
 
-  func lose(_ range: ClosedRange<UInt64>) { locked { $0.gaps.append(range) } }
+  func lose(_ range: ClosedRange<UInt64>, _ reason: GapReason = .retention) {
+    locked { state in
+      state.gaps.append(range)
+      state.gapReason = reason
+    }
+  }
+
+  /// As a log does that gives up on a subscriber: its cursor is moved up.
+  func drop(below lsn: UInt64) {
+    locked { state in
+      state.dropped = lsn
+      state.cursor = max(state.cursor, lsn)
+    }
+  }
 
   func skip(_ range: ClosedRange<UInt64>) { locked { $0.skips.append(range) } }
 
@@ -141,7 +157,7 @@ final class MemoryReader: StreamReader, @unchecked Sendable {
 
   func seek(to lsn: UInt64) {
     locked { state in
-      precondition(lsn >= state.cursor, "seek below the cursor")
+      precondition(lsn >= state.cursor || lsn < state.dropped, "seek below the cursor")
       state.position = lsn
     }
   }
@@ -156,10 +172,15 @@ final class MemoryReader: StreamReader, @unchecked Sendable {
       if let skip = state.skips.first(where: { $0.contains(state.position) }) {
         state.position = skip.upperBound + 1
       }
+      if state.position < state.dropped {
+        let first = state.position
+        state.position = state.dropped
+        return .gap(first: first, last: state.dropped - 1, .dropped)
+      }
       if let gap = state.gaps.first(where: { $0.contains(state.position) }) {
         let first = state.position
         state.position = gap.upperBound + 1
-        return .gap(first: first, last: gap.upperBound, .retention)
+        return .gap(first: first, last: gap.upperBound, state.gapReason)
       }
       guard state.position <= UInt64(state.records.count) else { return .nothingYet }
       batch.firstLSN = state.position

@@ -132,7 +132,25 @@ final class FakeLane: IngestLane {
   func append(
     encoded producerPart: UnsafeRawBufferPointer, crc: UInt32, producer: UInt32, epoch: UInt16
   ) -> AppendResult {
-    .tooLarge(limit: 0)
+    let size = Limits.serverPartBytes + producerPart.count
+    guard size <= stream.maxRecordBytes else { return .tooLarge(limit: stream.maxRecordBytes) }
+    if let reason = take(size) { return .full(reason) }
+    var record = [UInt8](repeating: 0, count: Limits.serverPartBytes) + producerPart
+    record.withUnsafeMutableBytes { bytes in
+      bytes.storeBytes(of: UInt32(size).littleEndian, as: UInt32.self)
+      bytes.storeBytes(of: crc.littleEndian, toByteOffset: RecordLayout.crc, as: UInt32.self)
+    }
+    record.withUnsafeBytes { bytes in
+      guard let view = try? RecordView(validating: bytes, maxRecord: size), view.checksumMatches else {
+        preconditionFailure("only records that were checked are appended")
+      }
+      pending.append(
+        .init(
+          topic: String(decoding: view.topic, as: UTF8.self), key: String(decoding: view.key, as: UTF8.self),
+          eventTime: view.eventTime, payload: Array(view.payload), sequence: view.sequence, producer: producer,
+          epoch: epoch))
+    }
+    return .accepted
   }
 
   func reserve(bytes: Int) -> FullReason? {

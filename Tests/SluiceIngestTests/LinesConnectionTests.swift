@@ -18,7 +18,7 @@ final class LinesHarness {
     adjust: (inout LinesSourceOptions) -> Void = { _ in }
   ) {
     stream = FakeStream(durability, maxRecordBytes: maxRecordBytes)
-    var options = LinesSourceOptions(name: "text", host: "127.0.0.1", port: 0, topic: "lines")
+    var options = LinesSourceOptions(name: "text", topic: "lines")
     adjust(&options)
     settings = LinesSettings(options, stream: stream)
     loop = LinesLoop(eventLoop: eventLoop, settings: settings)

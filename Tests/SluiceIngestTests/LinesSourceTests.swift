@@ -13,9 +13,9 @@ struct LinesSourceTests {
   @Test func linesOfManyConnectionsAreStoredEachInItsOrder() async throws {
     let stream = FakeStream(.memory)
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
-    let options = LinesSourceOptions(name: "text", host: "127.0.0.1", port: 0, topic: "t")
+    let options = LinesSourceOptions(name: "text", topic: "t")
     let source = LinesSource(options, stream: stream, group: group, logger: Logger(label: "test"))
-    let port = try #require(try await source.start().port)
+    let port = try #require(try await source.start(on: ListeningSocket(host: "127.0.0.1", port: 0)).port)
     try await withThrowingTaskGroup(of: Void.self) { tasks in
       for number in 0..<4 {
         tasks.addTask {

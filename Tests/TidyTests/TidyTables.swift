@@ -19,7 +19,10 @@ enum TidyTables {
         "NIOPosix", "Logging", "Glibc", "Synchronization", "Dispatch",
       ]
     ),
-    ("Plugins/Disk/", ["SluicePluginKit", "CSluice", "DiskSubscriber", "Glibc", "Synchronization"]),
+    ("Plugins/Lines/", ["SluicePluginKit", "Glibc"]),
+    ("Plugins/Disk/", ["SluicePluginKit", "CSluice", "DiskSubscriber", "RecordLines", "Glibc", "Synchronization"]),
+    ("Plugins/Stdout/", ["SluicePluginKit", "CSluice", "StdoutSubscriber", "RecordLines", "Glibc"]),
+    ("Plugins/Postgres/", ["SluicePluginKit", "CSluice", "PostgresSubscriber", "CPQ", "Glibc"]),
   ]
 
   /// What C files below a directory may include with angle brackets; elsewhere it is free.

@@ -1,10 +1,5 @@
+import RecordLines
 import SluicePluginKit
-
-/// How a record becomes a line.
-package enum LineFormat: String, CaseIterable, Sendable {
-  case ndjson
-  case raw
-}
 
 /// What the topology says under `config`.
 package struct DiskConfig: Equatable, Sendable {

@@ -19,6 +19,7 @@
 // where an instance is given several streams; that other programs may write to the active file. They may move,
 // remove or truncate it, or the directory: the next batch goes to a new one, or to its new end.
 
+import RecordLines
 import SluicePluginKit
 
 /// The kind `disk`.

@@ -35,13 +35,14 @@ extension TCPConnection {
   func retryBlocked() {
     guard life == .open, var frame = blocked else { return }
     let bytes = rest
+    let before = frame.records.left
     let isTaken = bytes.withUnsafeReadableBytes { all in
       let body = UnsafeRawBufferPointer(rebasing: all[WireLayout.headerBytes..<frame.length])
       return take(&frame.records, of: body, into: frame.channel)
     }
     guard isTaken else {
       blocked = frame
-      frame.channel.received(bytes: 0, records: 0)
+      if frame.records.left < before { frame.channel.received(bytes: 0, records: 0) }
       return loop.block(self)
     }
     blocked = nil

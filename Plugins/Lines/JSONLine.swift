@@ -1,5 +1,22 @@
+// How a record becomes a line.
+//
+// raw      the payload, then a newline. A payload that has newlines in it becomes several lines.
+// ndjson   a payload that looks like a JSON object — its first byte that is not blank is '{', its last is '}' — is the
+//          line, without the blanks around it. Line breaks in it become blanks: in JSON they can only stand between
+//          tokens, so the value is the same. Anything else is wrapped:
+//            {"time":"2026-11-22T10:34:30.123456789Z","source":"api","topic":"web","lsn":17,"payload_base64":"…"}
+//          time is the event time; bytes of source and topic that are not UTF-8 become U+FFFD.
+//          Not promised: that what looks like an object is one. POST /log has checked that; over TCP the producer
+//          answers for it.
+
 import Glibc
 import SluicePluginKit
+
+/// How a record becomes a line.
+package enum LineFormat: String, CaseIterable, Sendable {
+  case ndjson
+  case raw
+}
 
 /// The bytes of one NDJSON line. Nothing here allocates.
 package enum JSONLine {

@@ -1,0 +1,74 @@
+// Records as lines on the daemon's standard output.
+//
+// Order    gather the batch's lines → write all of them → return, which acknowledges it.
+// Pieces   what is behind descriptor 1 decides how much goes into one write: a regular file takes all there is; a pipe, a
+//          terminal or a socket may block, and is therefore polled and given no more than PIPE_BUF bytes, which fit
+//          when poll says so. The descriptor's flags are left alone: it is shared with whoever started the daemon.
+// Failure  a write that fails or is interrupted: the batch is retried whole, so its lines may come twice, the last one
+//          of the first time cut off; a newline then ends it before anything else is written.
+//
+// Not promised: that what was written is safe from a crash of the machine or of the reader; that lines stay whole when
+// somebody else writes to descriptor 1 as well. The daemon's own log does by default: set `daemon.log.to: stderr`.
+
+import Glibc
+import RecordLines
+import SluicePluginKit
+
+/// The kind `stdout`.
+package final class StdoutSubscriber: Subscriber {
+  package static let kind = "stdout"
+  package static let summary = "Writes records as lines (ndjson or raw) to standard output."
+  package static let configSchema = """
+    {
+      "type": "object",
+      "additionalProperties": false,
+      "properties": {
+        "format": {
+          "type": "string", "enum": ["ndjson", "raw"], "default": "ndjson",
+          "description": "ndjson: each record is one line of JSON. raw: each record's payload, then a newline."
+        }
+      }
+    }
+    """
+  /// There is one standard output.
+  package static let traits: SubscriberTraits = .exclusive
+
+  private let host: Host
+  private let format: LineFormat
+  private let written: Counter
+  private let interruption: Interruption
+  private let output: LineOutput
+  private var isDown = false
+
+  package convenience init(config: Config, host: Host) throws {
+    try self.init(config: config, host: host, descriptor: 1)
+  }
+
+  /// The same, onto another descriptor, which stays the caller's.
+  package init(config: Config, host: Host, descriptor: Int32) throws {
+    format = try config.choice("format", default: .ndjson)
+    self.host = host
+    written = host.counter("stdout_written", unit: "bytes", help: "Bytes written by the stdout subscriber.")
+    interruption = try Interruption()
+    output = LineOutput(descriptor: descriptor, interruption: interruption)
+  }
+
+  package func start(deadline: Deadline) throws { try output.check() }
+
+  package func deliver(_ batch: borrowing Batch) throws -> Delivery {
+    do {
+      try batch.forEach { message throws(SubscriberError) in try output.append(message, as: format) }
+      written.add(try output.flush())
+    } catch {
+      output.discard()
+      isDown = true
+      host.setHealth(.down, error.message)
+      throw error
+    }
+    if isDown { host.setHealth(.ok) }
+    isDown = false
+    return .done
+  }
+
+  package func interrupt() { interruption.interrupt() }
+}

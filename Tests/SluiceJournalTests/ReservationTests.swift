@@ -1,0 +1,104 @@
+import SluiceCore
+import TestSupport
+import Testing
+
+@testable import SluiceJournal
+
+@Suite("Room that a lane reserved")
+struct ReservationTests {
+  /// The size in the log of a record that `append` made of so many bytes.
+  private func size(payload: Int) -> Int { 56 + RecordLayout.padded(payload) }
+
+  private func append(_ lane: TestLane, payload: Int) -> AppendResult {
+    lane.append(String(repeating: "r", count: payload))
+  }
+
+  @Test("is there for records of any sizes up to max_record, however much is taken elsewhere", arguments: 1...4)
+  func isKept(seed: Int) throws {
+    var generator = SeededGenerator(seed: UInt64(seed))
+    let storage = MemoryStorage()
+    let log = try MemoryLog.open(storage) {
+      $0.ringBytes = 16 << 20
+      $0.maxRecordBytes = 512 << 10
+      $0.retainBytes = 1 << 30
+    }
+    let (lane, other) = (TestLane(log, source: "reserves"), TestLane(log, source: "other"))
+    var total = 0
+    var reserved = 0
+    for _ in 0..<2 {
+      // Until the ring has no room for it.
+      storage.holdSegmentSyncs(true)
+      while true {
+        if Bool.random(using: &generator), append(lane, payload: 1000) == .accepted { total += 1 }
+        let wanted = Int.random(in: 1...(6 << 20), using: &generator) / 8 * 8
+        guard lane.lane.reserve(bytes: wanted) == nil else { break }
+        reserved += 1
+        // The other lane takes whatever is left.
+        while append(other, payload: Int.random(in: 1...300_000, using: &generator)) == .accepted { total += 1 }
+        _ = other.lane.submit()
+        var left = wanted
+        while left >= 64 {
+          let largest = Bool.random(using: &generator) ? 30_000 : 512 << 10
+          let payload = Int.random(in: 0...(min(left, largest) - 56), using: &generator)
+          guard size(payload: payload) <= left else { continue }
+          left -= size(payload: payload)
+          guard append(lane, payload: payload) == .accepted else {
+            Issue.record("seed \(seed): \(left) of \(wanted) left")
+            break
+          }
+          total += 1
+          if Int.random(in: 0..<40, using: &generator) == 0 { break }
+        }
+        if Bool.random(using: &generator) { _ = lane.lane.submit() }
+      }
+      storage.holdSegmentSyncs(false)
+      lane.commit()
+      other.commit()
+    }
+    #expect(reserved >= 2)
+    let found = try MemoryLog.contents(log)
+    #expect(found.gaps.isEmpty && found.seen.count == total, "seed \(seed)")
+    log.close()
+  }
+
+  @Test("that is not used is not missing afterwards, whatever size it had")
+  func leaksNothing() throws {
+    let log = try MemoryLog.open(MemoryStorage()) {
+      $0.ringBytes = 16 << 20
+      $0.maxRecordBytes = 512 << 10
+    }
+    let (lane, other) = (TestLane(log), TestLane(log))
+    for round in 0..<500 {
+      #expect(lane.lane.reserve(bytes: (round % 90 + 1) * 100_000 + 8) == nil, "round \(round)")
+      if round % 3 == 0 { #expect(append(lane, payload: 10_000) == .accepted) }
+      if round % 7 == 0 { #expect(append(lane, payload: 400_000) == .accepted) }
+      if round % 5 == 0 { #expect(append(other, payload: 100) == .accepted) }
+      lane.commit()
+      other.commit()
+    }
+    log.close()
+  }
+
+  @Test("is refused whole when there is not as much, and then costs nobody anything")
+  func isAllOrNothing() throws {
+    let storage = MemoryStorage()
+    let log = try MemoryLog.open(storage) { $0.ringBytes = 8 << 20 }
+    let (lane, other) = (TestLane(log), TestLane(log))
+    storage.holdSegmentSyncs(true)
+    #expect(lane.lane.reserve(bytes: 64 << 20) == .ring)
+    #expect(append(other, payload: 50_000) == .accepted)
+    _ = other.lane.submit()
+    #expect(lane.lane.reserve(bytes: 7 << 20) == .ring)
+    #expect(lane.lane.submit() == 0)
+    var taken = 0
+    while append(other, payload: 50_000) == .accepted { taken += 50_000 }
+    #expect(taken > 7 << 20, "all of the ring was there for the others")
+    #expect(lane.lane.reserve(bytes: 100_000) == .ring && log.core.counters.rejected(.ring) == 4)
+    storage.holdSegmentSyncs(false)
+    other.commit()
+    #expect(lane.lane.reserve(bytes: 5 << 20) == nil)
+    lane.commit()
+    log.close()
+    #expect(lane.lane.reserve(bytes: 8) == .closing)
+  }
+}
