@@ -184,9 +184,11 @@ final class Committer: @unchecked Sendable {
   private func syncIfDirty() throws(IOFault) { if isDirty { try sync() } }
 
   private func sync() throws(IOFault) {
+    let started = Clock.monotonic()
     try segment.file.sync()
     isDirty = false
     lastSync = Clock.monotonic()
+    core.counters.countSync(nanoseconds: lastSync - started)
     core.durableLSN.store(core.writtenLSN.load(ordering: .relaxed), ordering: .sequentiallyConsistent)
     core.readers.forEach { $0.ringSync() }
   }

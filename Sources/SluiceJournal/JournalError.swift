@@ -77,6 +77,8 @@ package struct StreamStatus: Sendable {
     package var connected: Bool
     package var cursor: UInt64
     package var lag: StreamLag
+    /// When its reader was last there, ns since 1970.
+    package var lastSeen: Int64
   }
   package var name: String
   package var state: State
@@ -88,5 +90,17 @@ package struct StreamStatus: Sendable {
   package var segments: Int
   package var retainedBytes: Int
   package var ringBytesInUse: Int
+  package var ringBytes: Int
+  package var durability: Durability
+  package var whenFull: WhenFull
+  package var retainBytes: Int
+  /// Bytes that some subscriber has not settled.
+  package var unsettledBytes: Int
+  package var producers: Int
+  /// Committed since the log was opened.
+  package var records: UInt64
+  package var recordBytes: UInt64
+  /// Appends refused since then, whatever the reason.
+  package var rejected: UInt64
   package var subscribers: [Subscriber]
 }

@@ -5,7 +5,9 @@ import Synchronization
 /// or behind a mutex of its own; no two of the mutexes are ever held together, but for the ring's, under which a lane's
 /// atomics are touched.
 final class LogCore: Sendable {
+  /// As the log was opened; `live` has what may have changed since.
   let options: StreamOptions
+  let live: LiveOptions
   let uuid: LogUUID
   let storage: any LogStorage
   let observer: any LogObserver
@@ -50,6 +52,7 @@ final class LogCore: Sendable {
     observer: any LogObserver
   ) {
     self.options = options
+    live = LiveOptions(options)
     self.storage = storage
     self.observer = observer
     self.cursorFile = cursorFile
@@ -155,11 +158,11 @@ final class LogCore: Sendable {
   /// A group was written: whether what nobody has settled has reached the bound.
   func noteWritten() {
     lagWatch.look(self)
-    guard options.whenFull != .dropOldest, !isFull(.retention) else { return }
+    guard live.whenFull != .dropOldest, !isFull(.retention) else { return }
     let unsettled = Int(counters.diskBytes.load(ordering: .relaxed)) - settledMark.load(ordering: .relaxed)
-    guard unsettled >= options.retainBytes else { return }
+    guard unsettled >= live.retainBytes else { return }
     // The mark is as old as the last look. Near the bound every commit looks.
-    if measureUnsettled() >= options.retainBytes {
+    if measureUnsettled() >= live.retainBytes {
       setFull(.retention, true)
       keeperBell.ring()
     }

@@ -28,9 +28,10 @@ final class LogCounters: Sendable {
   let commits = Atomic<UInt64>(0)
   let markers = Atomic<UInt64>(0)
   /// LSNs that readers were told are gone.
-  let gapRecords = Atomic<UInt64>(0)
+  private let gaps = Mutex<[GapReason: UInt64]>([:])
   private let rejects = Mutex<[RejectReason: UInt64]>([:])
   private let latency = Mutex(LatencyHistogram())
+  private let syncs = Mutex(LatencyHistogram())
 
   func countCommit(records: Int, bytes: Int, diskBytes: Int, nanoseconds: Int64) {
     self.records.add(UInt64(records), ordering: .relaxed)
@@ -42,9 +43,12 @@ final class LogCounters: Sendable {
 
   func countMarker() { markers.add(1, ordering: .relaxed) }
   func countReject(_ reason: RejectReason) { rejects.withLock { $0[reason, default: 0] += 1 } }
-  func countGap(records: UInt64) { gapRecords.wrappingAdd(records, ordering: .relaxed) }
+  func countGap(records: UInt64, _ reason: GapReason) { gaps.withLock { $0[reason, default: 0] &+= records } }
+  func countSync(nanoseconds: Int64) { syncs.withLock { $0.add(nanoseconds) } }
 
   func rejected(_ reason: RejectReason) -> UInt64 { rejects.withLock { $0[reason] ?? 0 } }
+  func gapRecords(_ reason: GapReason) -> UInt64 { gaps.withLock { $0[reason] ?? 0 } }
+  var syncLatency: LatencyHistogram { syncs.withLock { $0 } }
   var commitLatency: LatencyHistogram { latency.withLock { $0 } }
 }
 

@@ -124,20 +124,20 @@ final class LogKeeper: @unchecked Sendable {
   // MARK: Retention
 
   private func retain(now: Int64) {
-    let drops = core.options.whenFull == .dropOldest
+    let drops = core.live.whenFull == .dropOldest
     while now >= retainsFrom, let oldest = core.catalog.oldestClosed() {
       let lowest = core.cursors.lowest ?? .max
       let isSettled = lowest >= oldest.nextBase && oldest.nextBase <= core.durableLSN.load(ordering: .acquiring) + 1
-      let isOver = core.catalog.totalBytes > core.options.retainBytes
+      let isOver = core.catalog.totalBytes > core.live.retainBytes
       let isUnwanted = oldest.nextBase <= core.trimRequest.load(ordering: .acquiring)
       guard (isOver && (isSettled || drops)) || (isSettled && (isUnwanted || isTooOld(oldest))) else { break }
       guard remove(oldest.info.baseLSN, below: oldest.nextBase, unsettledFrom: isSettled ? nil : lowest) else { break }
     }
-    core.setFull(.retention, core.measureUnsettled() >= core.options.retainBytes && !drops)
+    core.setFull(.retention, core.measureUnsettled() >= core.live.retainBytes && !drops)
   }
 
   private func isTooOld(_ oldest: (info: SegmentInfo, nextBase: UInt64, nextHeader: SegmentHeader?)) -> Bool {
-    guard let age = core.options.retainAgeNanoseconds else { return false }
+    guard let age = core.live.retainAgeNanoseconds else { return false }
     var ended = oldest.info.lastTime ?? oldest.nextHeader?.createdTime
     if ended == nil {
       let name = core.path(SegmentFile.name(oldest.nextBase))

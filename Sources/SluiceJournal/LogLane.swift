@@ -39,6 +39,8 @@ final class LogLane: IngestLane, @unchecked Sendable {
   var pieceHolds: [Int] = []
   /// Room was reserved in this tick: what of it is not used goes back with the submit.
   private(set) var hasReservation = false
+  /// The stream's, as it was when this tick began: a reservation is for records up to that.
+  private var maxRecord = 0
   /// When this tick's first record came: one look at the clock for all of them.
   private var tickTime: Int64 = 0
   private var lastLSN: UInt64
@@ -116,13 +118,14 @@ final class LogLane: IngestLane, @unchecked Sendable {
   /// Makes sure that `size` bytes may be written at `cursor`; otherwise says why not.
   @inline(__always)
   private func makeRoom(_ size: Int) -> AppendResult? {
-    if isActive, size <= cursor.distance(to: chunkEnd), size <= core.options.maxRecordBytes { return nil }
+    if isActive, size <= cursor.distance(to: chunkEnd), size <= maxRecord { return nil }
     return makeRoomSlowly(size)
   }
 
   @inline(never)
   private func makeRoomSlowly(_ size: Int) -> AppendResult? {
-    guard size <= core.options.maxRecordBytes else { return .tooLarge(limit: core.options.maxRecordBytes) }
+    if !isActive { maxRecord = core.live.maxRecordBytes }
+    guard size <= maxRecord else { return .tooLarge(limit: maxRecord) }
     if !isActive {
       if let reason = core.fullReason { return refuse(reason) }
       begin()
@@ -184,6 +187,7 @@ final class LogLane: IngestLane, @unchecked Sendable {
   func reserve(bytes: Int) -> FullReason? {
     if !isActive {
       if let reason = core.fullReason { return countReject(reason) }
+      maxRecord = core.live.maxRecordBytes
       begin()
     }
     if bytes <= cursor.distance(to: chunkEnd) { return nil }
@@ -191,7 +195,7 @@ final class LogLane: IngestLane, @unchecked Sendable {
       guard takeChunk(bytes) else { return countReject(.ring) }
     } else {
       let wasInPiece = isInPiece
-      guard let chunks = core.ring.reserve(bytes, largest: core.options.maxRecordBytes, for: self) else {
+      guard let chunks = core.ring.reserve(bytes, largest: maxRecord, for: self) else {
         return countReject(.ring)
       }
       closeRange(leavingChunk: !wasInPiece)

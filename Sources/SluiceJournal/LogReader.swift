@@ -112,13 +112,13 @@ final class LogReader: StreamReader {
 
   private func gap(_ first: UInt64, _ last: UInt64, _ reason: GapReason) -> ReadOutcome {
     position = last + 1
-    core.counters.countGap(records: last - first + 1)
+    if isSubscription { core.counters.countGap(records: last - first + 1, reason) }
     return .gap(first: first, last: last, reason)
   }
 
   /// Whether records that the log has no more were dropped for a subscriber that had not settled them.
   private func isDropping(_ lsn: UInt64) -> Bool {
-    isSubscription && (core.options.whenFull == .dropOldest || lsn < own.dropped.load(ordering: .acquiring))
+    isSubscription && (core.live.whenFull == .dropOldest || lsn < own.dropped.load(ordering: .acquiring))
   }
 
   private func failure() -> StreamReadError {

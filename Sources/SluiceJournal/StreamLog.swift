@@ -50,7 +50,7 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
 
   package var streamName: String { core.options.name }
   package var durability: Durability { core.options.durability }
-  package var maxRecordBytes: Int { core.options.maxRecordBytes }
+  package var maxRecordBytes: Int { core.live.maxRecordBytes }
 
   package func openLane(source: String, wake: @escaping @Sendable () -> Void) -> any IngestLane {
     let lane = LogLane(core: core, source: core.names.intern(source: source), wake: wake)
@@ -114,6 +114,25 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
   package func forgetCursor(_ name: String) -> Bool {
     defer { core.cursorMoved() }
     return core.cursors.forget(name)
+  }
+
+  // MARK: Change
+
+  /// The keys in which `options` differ from those in force and that can't change while the log is open. `retain`,
+  /// `when_full`, the disk's reserve apart, and `max_record` up to half a slab can.
+  package func fixedKeys(changedBy options: StreamOptions) -> [String] { core.options.fixedKeys(changedBy: options) }
+
+  /// Makes what may change of `options` take effect now; segments keep the size they were opened with. Refused whole
+  /// when the options are wrong or something else differs.
+  package func reconfigure(_ options: StreamOptions) throws(JournalError) {
+    try options.check()
+    let fixed = fixedKeys(changedBy: options)
+    guard fixed.isEmpty else {
+      throw JournalError(
+        .options, "stream \(streamName): \(fixed.joined(separator: ", ")) can't change while the stream is open")
+    }
+    core.live.set(options)
+    core.keeperBell.ring()
   }
 
   // MARK: End

@@ -1,4 +1,5 @@
 import SluiceCore
+import Synchronization
 
 /// What a stream does when it is full.
 package enum WhenFull: String, Sendable, CaseIterable {
@@ -47,9 +48,10 @@ package struct StreamOptions: Sendable {
     guard !name.isEmpty, !directory.isEmpty else {
       throw JournalError(.options, "a stream needs a name and a directory")
     }
-    guard maxRecordBytes >= 4096, maxRecordBytes <= Limits.maxMaxRecordBytes else {
+    guard maxRecordBytes >= Limits.minMaxRecordBytes, maxRecordBytes <= Limits.maxMaxRecordBytes else {
       throw JournalError(
-        .options, "stream \(name): max_record must be between 4096 and \(Limits.maxMaxRecordBytes) bytes")
+        .options,
+        "stream \(name): max_record must be between \(Limits.minMaxRecordBytes) and \(Limits.maxMaxRecordBytes) bytes")
     }
     guard ringBytes >= Limits.minRingBytes else {
       throw JournalError(.options, "stream \(name): ring must be at least \(Limits.minRingBytes) bytes")
@@ -60,5 +62,53 @@ package struct StreamOptions: Sendable {
     guard retainBytes >= 2 * Limits.minSegmentBytes else {
       throw JournalError(.options, "stream \(name): retain.bytes must be at least \(2 * Limits.minSegmentBytes) bytes")
     }
+  }
+}
+
+/// What of the options may change while the log is open. Read one by one: nothing depends on two of them being of the
+/// same moment.
+final class LiveOptions: Sendable {
+  private let retain: Atomic<Int>
+  /// 0 = for ever.
+  private let age: Atomic<Int64>
+  private let full: Atomic<UInt8>
+  private let record: Atomic<Int>
+
+  init(_ options: StreamOptions) {
+    retain = Atomic(options.retainBytes)
+    age = Atomic(options.retainAgeNanoseconds ?? 0)
+    full = Atomic(LiveOptions.code(of: options.whenFull))
+    record = Atomic(options.maxRecordBytes)
+  }
+
+  var retainBytes: Int { retain.load(ordering: .relaxed) }
+  var maxRecordBytes: Int { record.load(ordering: .relaxed) }
+  var whenFull: WhenFull { WhenFull.allCases[Int(full.load(ordering: .relaxed))] }
+  var retainAgeNanoseconds: Int64? {
+    let value = age.load(ordering: .relaxed)
+    return value == 0 ? nil : value
+  }
+
+  func set(_ options: StreamOptions) {
+    retain.store(options.retainBytes, ordering: .relaxed)
+    age.store(options.retainAgeNanoseconds ?? 0, ordering: .relaxed)
+    full.store(LiveOptions.code(of: options.whenFull), ordering: .relaxed)
+    record.store(options.maxRecordBytes, ordering: .relaxed)
+  }
+
+  private static func code(of value: WhenFull) -> UInt8 { UInt8(WhenFull.allCases.firstIndex(of: value) ?? 0) }
+}
+
+extension StreamOptions {
+  /// The keys of the topology in which `new` differs from these, and that take effect only when the log is opened anew.
+  func fixedKeys(changedBy new: StreamOptions) -> [String] {
+    var keys: [String] = []
+    if new.name != name || new.directory != directory { keys.append("name") }
+    if new.durability != durability { keys.append("durability") }
+    if new.ringBytes != ringBytes { keys.append("ring") }
+    if new.segmentBytes != segmentBytes { keys.append("segment") }
+    // A slab holds two of the largest records, and slabs stay as they are.
+    if 2 * new.maxRecordBytes > slabBytes { keys.append("max_record") }
+    return keys
   }
 }
