@@ -32,6 +32,16 @@ extension Daemon {
     }
   }
 
+  /// Tells an open stream what may change while it is.
+  func reconfigure(_ settings: StreamSettings) throws(DaemonError) {
+    do {
+      try log(named: settings.name).reconfigure(options(of: settings))
+      parts.streams[settings.name]?.settings = settings
+    } catch {
+      throw DaemonError(message: "stream \(settings.name): \(error)", status: ExitStatus.unavailable)
+    }
+  }
+
   private func options(of settings: StreamSettings) -> StreamOptions {
     var options = StreamOptions(
       name: settings.name, directory: "\(topology.daemon.data)/streams/\(settings.name)")

@@ -77,7 +77,7 @@ struct DeadList: ParsableCommand {
       if json { return output.write(letter.canonicalText + "\n") }
       rows.append(
         ["lsn", "time", "subscriber", "stream", "record_lsn", "cause", "code", "attempts", "reason"].map { name in
-          letter[name]?.string ?? letter[name]?.canonicalText ?? ""
+          letter[name]?.string?.onOneLine ?? letter[name]?.canonicalText ?? ""
         })
     }
     guard !json else { return }
