@@ -319,6 +319,9 @@ package enum Limits {
   package static let tapBatchBytes = 256 << 10
   package static let maxTapFilters = 64
   package static let tapLookNanoseconds: Int64 = 500_000_000
+  /// Letters that a listing shows unless it is told how many, and how long a retry of letters may take.
+  package static let deadListLetters = 1000
+  package static let deadRetryNanoseconds: Int64 = 60_000_000_000
   /// How long a stopping daemon waits for commands that are being answered.
   package static let controlStopNanoseconds: Int64 = 2_000_000_000
   /// Replaced sources whose connections go on; of more, the oldest is drained.

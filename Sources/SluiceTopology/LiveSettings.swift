@@ -57,9 +57,9 @@ package enum LiveSettings {
       .init("durability", "durability", \.durability, .refused, "producers were promised the old one"),
       .init("ring", "ringBytes", \.ringBytes, .refused, "the ring is in use"),
       .init("segment", "segmentBytes", \.segmentBytes, .refused, "the next segments are laid out"),
-      .init("retain.bytes", "retainBytes", \.retainBytes, .refused, open),
-      .init("retain.age", "retainAgeNanoseconds", \.retainAgeNanoseconds, .refused, open),
-      .init("when_full", "whenFull", \.whenFull, .refused, open),
+      .init("retain.bytes", "retainBytes", \.retainBytes, .applied),
+      .init("retain.age", "retainAgeNanoseconds", \.retainAgeNanoseconds, .applied),
+      .init("when_full", "whenFull", \.whenFull, .applied),
       // Its sources carry it, and change with it.
       .init("block_timeout", "blockTimeoutNanoseconds", \.blockTimeoutNanoseconds, .applied),
       .init("max_record", "maxRecordBytes", \.maxRecordBytes, .refused, "the ring is made for it"),

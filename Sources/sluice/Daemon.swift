@@ -93,7 +93,7 @@ actor Daemon {
     parts.admin = nil
     await drain(sources)
     let clean = await deliverRest()
-    for stream in parts.streams.values { await Blocking.run("close") { () throws(Never) in stream.log.close() } }
+    for stream in parts.streams.values { await close(stream) }
     // Loops have no connections any more; if they fail to end, the process ends them.
     try? await group.shutdownGracefully()
     logger.info("stopped")

@@ -38,7 +38,8 @@ struct DaemonLogHandler: LogHandler {
       line = "\(time) \(event.level.rawValue)"
       line += String(repeating: " ", count: max(0, 8 - event.level.rawValue.utf8.count))
       for (key, value) in fields { line += " \(key)=\(Self.quoted("\(value)"))" }
-      line += " " + Self.onOneLine(event.message.description)
+      // A message is words of our own or of a plugin's: its line breaks must not look like lines of the log.
+      line += " " + event.message.description.onOneLine
     case .json:
       line = "{\"time\":\"\(time)\",\"level\":\"\(event.level.rawValue)\",\"message\":"
       line += JSONValue.string(event.message.description).canonicalText
@@ -50,15 +51,15 @@ struct DaemonLogHandler: LogHandler {
     output.write(line + "\n")
   }
 
-  /// A message is words of our own or of a plugin's: its line breaks must not look like lines of the log.
-  private static func onOneLine(_ text: String) -> String {
-    text.utf8.contains { $0 < 0x20 } ? JSONValue.string(text).canonicalText : text
-  }
-
   private static func quoted(_ text: String) -> String {
     text.isEmpty || text.utf8.contains { $0 <= 0x20 || $0 == 0x22 || $0 == 0x3d }
       ? JSONValue.string(text).canonicalText : text
   }
+}
+
+extension String {
+  /// As it is; with control characters in it, as a JSON string: one line that does nothing to a terminal.
+  var onOneLine: String { utf8.contains { $0 < 0x20 || $0 == 0x7F } ? JSONValue.string(self).canonicalText : self }
 }
 
 /// Where log lines go. A full disk or a closed pipe loses lines, never the daemon.

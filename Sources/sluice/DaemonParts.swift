@@ -32,6 +32,16 @@ extension Daemon {
     }
   }
 
+  /// Tells an open stream what may change while it is.
+  func reconfigure(_ settings: StreamSettings) throws(DaemonError) {
+    do {
+      try log(named: settings.name).reconfigure(options(of: settings))
+      parts.streams[settings.name]?.settings = settings
+    } catch {
+      throw DaemonError(message: "stream \(settings.name): \(error)", status: ExitStatus.unavailable)
+    }
+  }
+
   private func options(of settings: StreamSettings) -> StreamOptions {
     var options = StreamOptions(
       name: settings.name, directory: "\(topology.daemon.data)/streams/\(settings.name)")
@@ -61,7 +71,27 @@ extension Daemon {
 
   func close(stream name: String) async {
     guard let stream = parts.streams.removeValue(forKey: name) else { return }
-    await Blocking.run("close") { () throws(Never) in stream.log.close() }
+    await close(stream)
+  }
+
+  func close(_ stream: RunningStream) async {
+    await Blocking.run("close") { () throws(Never) in
+      stream.letters?.close()
+      stream.log.close()
+    }
+  }
+
+  /// Opens the dead letters of a stream, which holds them until they are settled.
+  private func openLetters(in name: String) async throws(DaemonError) {
+    guard parts.streams[name]?.letters == nil else { return }
+    let log = log(named: name)
+    do {
+      parts.streams[name]?.letters = try await Blocking.run("recover") { () throws(JournalError) in
+        try DeadLetterDoor(log)
+      }
+    } catch {
+      throw DaemonError(message: "the dead letters of stream \(name): \(error)", status: ExitStatus.ioError)
+    }
   }
 
   private func log(named name: String) -> StreamLog {
@@ -77,6 +107,7 @@ extension Daemon {
   func start(_ settings: SubscriberSettings, _ plugin: LoadedPlugin) async throws(DaemonError) -> RunningSubscriber {
     let logs = settings.streams.map { log(named: $0) }
     let (data, logger, next) = (topology.daemon.data, logger, generation + 1)
+    try await openLetters(in: settings.deadLetter)
     let deadLetters = StreamDeadLetterSink(log(named: settings.deadLetter))
     let instance = try await Blocking.run("create") { () throws(DaemonError) in
       do {

@@ -1,7 +1,7 @@
 // Changing what runs to what the file says now, as one transaction.
 //
 //   1. read and check the file, its plugins' own checks included; plan (`ReloadPlan`). Nothing is touched so far.
-//   2. beside what runs: open new streams, start new subscribers.
+//   2. beside what runs: open new streams, tell changed ones, start new subscribers.
 //   3. each changed subscriber: end it behind its batch, start it anew on its cursor.
 //   4. start new and changed sources; a changed one accepts on the socket of the one before, which still accepts too.
 //   5. from here nothing can fail: the generation is the new one. Sources that were replaced or removed stop accepting.
@@ -102,6 +102,11 @@ extension Daemon {
         try await open(settings(name, in: next.topology.streams, \.name))
         undo.append { await $0.close(stream: name) }
       }
+      for change in plan.streams.changed {
+        guard let before = parts.streams[change.name]?.settings else { preconditionFailure("what changes runs") }
+        try reconfigure(settings(change.name, in: next.topology.streams, \.name))
+        undo.append { $0.restore(before) }
+      }
       for name in plan.subscribers.added {
         let started = try await start(settings(name, in: next.topology.subscribers, \.name), plugin(of: name, in: next))
         parts.subscribers[name] = started
@@ -148,6 +153,15 @@ extension Daemon {
     let started = try await start(settings(name, in: next.topology.subscribers, \.name), plugin(of: name, in: next))
     parts.subscribers[name] = started
     show(ended: [before.counts])
+  }
+
+  /// Undoes what an open stream was told.
+  private func restore(_ before: StreamSettings) {
+    do throws(DaemonError) {
+      try reconfigure(before)
+    } catch {
+      logger.critical("\(error.message); the new settings are in force")
+    }
   }
 
   /// Undoes the start of a new subscriber.
@@ -202,9 +216,6 @@ extension Daemon {
       parts.admin = admin
     }
     let subscribers = plan.subscribers.removed.compactMap { parts.subscribers.removeValue(forKey: $0) }
-    for change in plan.streams.changed {
-      parts.streams[change.name]?.settings = settings(change.name, in: next.streams, \.name)
-    }
     topology = next
     generation += 1
     await dismiss(leaving)

@@ -8,6 +8,8 @@ import SluiceTopology
 struct RunningStream: Sendable {
   var settings: StreamSettings
   var log: StreamLog
+  /// There from the moment that a subscriber may send its dead records here.
+  var letters: DeadLetterDoor?
 }
 
 /// A subscriber that was started, and what it was started with, so that it can be started again.

@@ -219,6 +219,26 @@ func names(_ status: [String: Any], _ part: String, where key: String = "name") 
     #expect(deliveredLines(folder.path + "/out") == ["1", "2"].map { #"{"message":"\#($0)"}"# })
   }
 
+  @Test("A full stream takes records again when a reload lets it retain more")
+  func moreRoom() throws {
+    let folder = TemporaryFolder()
+    let plugin = try buildPlugin("Tests/FixturePlugins/gate.c", kind: "gate", in: folder)
+    var sketch = Sketch()
+    sketch.events = "ring: 4MiB, segment: 2MiB, retain: { bytes: 8MiB }"
+    sketch.subscribers = "  slow: { plugin: \(plugin), isolation: thread, streams: [ events ] }"
+    let daemon = try #require(Daemon(topology: sketch.write(to: folder)))
+    let connection = try #require(HTTPConnection(port: daemon.port))
+    let body = #"{"message":"\#(String(repeating: "x", count: 50_000))"}"#
+    #expect((0..<1000).contains { _ in connection.post(body)?.status == 429 })
+    sketch.events = "ring: 4MiB, segment: 2MiB, retain: { bytes: 64MiB }"
+    sketch.write(to: folder)
+    let done = reload(folder)
+    #expect(done.status == 0 && done.text.contains("changed   stream events (retain.bytes)"), "\(done.text)")
+    #expect(eventually { connection.post(body)?.status == 202 })
+    _ = folder.write("data/plugins/slow/open", "")
+    #expect(daemon.stop() == 0)
+  }
+
   @Test("A source renamed on the same port takes the socket over")
   func renamedSource() throws {
     let folder = TemporaryFolder()

@@ -112,6 +112,18 @@ private func properties(of value: some Any) -> Set<String> {
       ReloadPlan(from: old, to: new).sources.changed == [.init(name: "api", settings: ["stream"], effect: .drained)])
   }
 
+  @Test(
+    "What a stream keeps, and what it does when it is full, is applied",
+    arguments: [
+      (", retain: { bytes: 5GiB }", "retain.bytes"), (", retain: { age: 1d }", "retain.age"),
+      (", when_full: drop_oldest", "when_full"),
+    ])
+  func appliedStreamSettings(setting: String, key: String) throws {
+    let plan = ReloadPlan(from: try topology(), to: try topology(events: setting))
+    #expect(plan.refusals.isEmpty && plan.sources.isEmpty)
+    #expect(plan.streams.changed == [.init(name: "events", settings: [key], effect: .applied)])
+  }
+
   @Test("A stream's block_timeout changes the sources that inherit it, and nothing else")
   func blockTimeoutIsLive() throws {
     let plan = ReloadPlan(from: try topology(), to: try topology(events: ", block_timeout: 2s"))

@@ -29,9 +29,8 @@ struct DaemonLocation: ParsableArguments {
       throw error.code == EACCES ? ExitStatus.noPermission : ExitStatus.unavailable
     }
     defer { close(descriptor) }
-    guard ControlSocket.send(Array((request.canonicalText + "\n").utf8), to: descriptor) else {
-      throw cut()
-    }
+    // A daemon that refuses the connection closes it before it has read this, and has said why.
+    _ = ControlSocket.send(Array((request.canonicalText + "\n").utf8), to: descriptor)
     var lines = LineReader(descriptor, limit: Limits.maxControlReplyBytes)
     while let line = lines.next() {
       guard let value = try? JSONValue(parsing: line) else { throw cut() }

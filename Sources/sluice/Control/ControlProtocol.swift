@@ -6,6 +6,9 @@
 //               {"verb":"reload","dry_run":false}
 //               {"verb":"tap","stream":S,"from":"oldest"|"newest"|LSN,"count":N,
 //                "sources":[…],"topics":[GLOB…],"json":{"a.b":[V…]}}     all but the stream may be left out
+//               {"verb":"dead","do":"list"|"show"|"retry"|"export"|"purge","dead":STREAM,"subscriber":S,"stream":S,
+//                "cause":C,"code":N,"first":LSN,"last":LSN,"limit":N,"all":B}   show needs "first"; retry and purge
+//                                                                              need something that says which, or "all"
 //   answer    lines of JSON: any number of {"item": …}, then one of
 //               {"end":"ok"}
 //               {"end":"error","code":C,"message":M}
@@ -41,6 +44,7 @@ enum ControlRequest: Equatable {
   case status
   case reload(dryRun: Bool)
   case tap(TapRequest)
+  case dead(DeadRequest)
 
   init(parsing line: [UInt8]) throws(ControlError) {
     let value: JSONValue
@@ -50,6 +54,7 @@ enum ControlRequest: Equatable {
     case "status": self = .status
     case "reload": self = .reload(dryRun: try members.flag("dry_run"))
     case "tap": self = .tap(try TapRequest(&members))
+    case "dead": self = .dead(try DeadRequest(&members))
     case let verb?: throw ControlError(.badRequest, "there is no verb '\(verb)'")
     case nil: throw ControlError(.badRequest, "the request has no verb")
     }

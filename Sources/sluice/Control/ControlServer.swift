@@ -12,6 +12,7 @@ final class ControlServer: Sendable {
   private let logger: Logger
   private let serve: @Sendable (ControlRequest, ControlReply) throws(ControlError) -> Void
   private let state = Mutex(State())
+  /// Rings for who stops, when a connection has ended.
   private let ended = Doorbell()
 
   private struct State {
@@ -32,6 +33,7 @@ final class ControlServer: Sendable {
 
   func start() {
     _ = OSThread(name: "control") { [self] in
+      let pause = Doorbell()
       while true {
         let descriptor = accept(listener, nil, nil)
         if descriptor >= 0 {
@@ -41,7 +43,7 @@ final class ControlServer: Sendable {
           break
         } else if errno != EINTR && errno != ECONNABORTED {
           // No descriptors are left; connections that end give some back.
-          ended.wait(until: Clock.monotonic() + Limits.fullRetryNanoseconds)
+          pause.wait(until: Clock.monotonic() + Limits.fullRetryNanoseconds)
         }
       }
       close(listener)

@@ -16,6 +16,7 @@ extension Daemon {
             let outcome = Blocking.wait { [weak self] in await self?.reload(dryRun: dryRun) }
             guard let outcome else { throw ControlError(.stopping, "the daemon is stopping") }
             reply.item(outcome.json)
+          case .dead(let request): try request.run(on: view, reply)
           case .tap(let request): try taps.run(request, on: view, reply)
           }
         }

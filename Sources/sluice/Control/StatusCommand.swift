@@ -36,7 +36,7 @@ enum StatusText {
         + (status["ready"] == .bool(true) ? "ready" : "not ready"),
       "generation \(text(status, "generation"))  \(text(status, "topology"))" + reload(status["last_reload"]),
     ]
-    lines += (status["problems"]?.array ?? []).map { "  problem: \($0.string ?? "")" }
+    lines += (status["problems"]?.array ?? []).map { "  problem: \($0.string?.onOneLine ?? "")" }
     lines += table(
       ["STREAM", "STATE", "RECORDS", "NEXT LSN", "RETAINED", "SEGMENTS"],
       (status["streams"]?.array ?? []).map { stream in
@@ -81,7 +81,7 @@ enum StatusText {
 
   private static func text(_ value: JSONValue, _ key: String) -> String {
     switch value[key] {
-    case .string(let text)?: text
+    case .string(let text)?: text.onOneLine
     case .null?, nil: "-"
     case let other?: other.canonicalText
     }
@@ -99,7 +99,7 @@ enum StatusText {
   }
 
   /// Columns as wide as they have to be; nothing at all without rows.
-  private static func table(_ head: [String], _ rows: [[String]]) -> [String] {
+  static func table(_ head: [String], _ rows: [[String]]) -> [String] {
     guard !rows.isEmpty else { return [] }
     let all = [head] + rows
     let widths = head.indices.map { column in all.map { $0[column].count }.max() ?? 0 }

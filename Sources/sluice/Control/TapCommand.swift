@@ -89,7 +89,7 @@ struct Tap: ParsableCommand {
       return "gap: \(lsns) (\(gap["reason"]?.string ?? "unknown"))"
     }
     func shown(_ name: String) -> String {
-      item[name]?.string ?? item["\(name)_base64"]?.string.map { "base64:\($0)" } ?? ""
+      item[name]?.string?.onOneLine ?? item["\(name)_base64"]?.string.map { "base64:\($0)" } ?? ""
     }
     return "\(shown("time"))  \(item["lsn"]?.canonicalText ?? "?")  \(shown("topic"))  \(shown("payload"))"
   }
