@@ -54,6 +54,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
   ],
   targets: [
     .target(name: "CSluice"),
@@ -73,6 +74,7 @@ let package = Package(
       dependencies: [
         "SluiceCore", "SluiceTopology", "SluiceJournal", "SluiceIngest", "SluiceHost", log,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Histogram", package: "hdrhistogram-swift"),
       ] + nio, swiftSettings: strict),
 
     .target(name: "RecordLines", dependencies: ["SluicePluginKit"], path: "Plugins/Lines", swiftSettings: strict),
@@ -119,6 +121,13 @@ let package = Package(
     .testTarget(
       name: "StdoutPluginTests",
       dependencies: ["TestSupport", "StdoutSubscriber", "SluicePluginKit", "CSluice", "PluginTestSupport"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "SluiceCommandTests",
+      dependencies: [
+        "TestSupport", "sluice", "SluiceIngest", "SluiceCore",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ] + nio,
       swiftSettings: strict),
     .target(name: "PostgresTestSupport", path: "Tests/PostgresTestSupport", swiftSettings: strict),
     .testTarget(name: "TidyTests", swiftSettings: strict),

@@ -299,6 +299,39 @@ package enum Limits {
   package static let maxMatchMembers = 64
   package static let maxMatchDepth = 16
 
+  // MARK: Send
+
+  /// Records of one frame of `sluice send` are gathered up to this.
+  package static let sendParcelBytes = 64 << 10
+  /// So are those of a request to `POST /logs`.
+  package static let sendBodyBytes = 1 << 20
+  package static let maxSendConnections = 65_536
+  package static let maxSendInFlight = 1 << 20
+  package static let maxSendBatchRecords = 65_536
+  package static let defaultSendInFlightRecords = 16_384
+  package static let defaultSendSize = 128
+  /// A generated record is a JSON object with its number in it.
+  package static let minSendSize = 48
+  /// What one read of the input takes.
+  package static let sendReadBytes = 256 << 10
+  /// Lines that are read ahead of the connections.
+  package static let sendReadAheadBytes = 16 << 20
+  /// Parcels that one connection makes before it writes them out.
+  package static let sendParcelsPerTurn = 8
+  package static let sendConnectNanoseconds: Int64 = 10_000_000_000
+  /// A refusal for now is followed by a wait that doubles between these two, unless the server asks for longer.
+  package static let sendRetryNanoseconds: ClosedRange<Int64> = 10_000_000...1_000_000_000
+  /// So is a connection that was lost, with jitter.
+  package static let sendReconnectNanoseconds: ClosedRange<Int64> = 100_000_000...30_000_000_000
+  package static let defaultSendTimeoutNanoseconds: Int64 = 60_000_000_000
+  package static let sendProgressNanoseconds: Int64 = 200_000_000
+  package static let maxSendResponseHeadBytes = 16 << 10
+  package static let maxSendResponseBodyBytes = 16 << 20
+  /// Longer latencies are recorded as this.
+  package static let maxSendLatencyNanoseconds: Int64 = 3_600_000_000_000
+  /// Refusals that are shown one by one; the others are only counted.
+  package static let maxSendRefusalsShown = 10
+
   // MARK: Daemon
 
   /// How long a stopping daemon waits for answers and deliveries that are under way.

@@ -27,7 +27,9 @@ struct Sluice: ParsableCommand {
         sluice reload              makes it read its file again
       """,
     version: "sluice \(Version.text)",
-    subcommands: [Run.self, Check.self, Reload.self, Status.self, Tap.self, Dead.self, Stream.self, Plugin.self])
+    subcommands: [
+      Run.self, Check.self, Reload.self, Status.self, Send.self, Tap.self, Dead.self, Stream.self, Plugin.self,
+    ])
 }
 
 /// What this build calls itself.

@@ -6,5 +6,7 @@ enum StandardError {
 
   static func print(_ line: String) { output.write(line + "\n") }
 
+  static func write(_ text: String) { output.write(text) }
+
   static var isTerminal: Bool { isatty(STDERR_FILENO) == 1 }
 }

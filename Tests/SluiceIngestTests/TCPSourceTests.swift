@@ -19,14 +19,8 @@ final class BlockingWireClient {
 
   init(port: Int) throws {
     descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_port = in_port_t(port).bigEndian
-    address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-    let size = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let outcome = withUnsafePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, size) }
-    }
+    let address = try SocketAddress(ipAddress: "127.0.0.1", port: port)
+    let outcome = address.withSockAddr { connect(descriptor, $0, socklen_t($1)) }
     guard outcome == 0 else { throw Ended() }
   }
 

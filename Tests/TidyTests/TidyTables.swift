@@ -16,7 +16,7 @@ enum TidyTables {
       "Sources/sluice/",
       [
         "SluiceCore", "SluiceTopology", "SluiceJournal", "SluiceIngest", "SluiceHost", "ArgumentParser", "NIOCore",
-        "NIOPosix", "Logging", "Glibc", "Synchronization", "Dispatch",
+        "NIOPosix", "Logging", "Histogram", "Glibc", "Synchronization", "Dispatch",
       ]
     ),
     ("Plugins/Lines/", ["SluicePluginKit", "Glibc"]),
