@@ -45,6 +45,8 @@ final class LogReader: StreamReader {
 
   func seek(to lsn: UInt64) {
     precondition(lsn >= cursor, "what is settled is not delivered again")
+    // What was read just now is behind the front, whether or not another read follows.
+    front = max(front, position)
     position = lsn
   }
 

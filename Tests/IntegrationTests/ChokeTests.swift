@@ -25,7 +25,8 @@ import Testing
           "ADDR": "127.0.0.1:0", "SLUICE_TCP": "127.0.0.1:0", "DATABASE_URL": server.url(), "BUFFER_SIZE": "\(bound)",
           "WORKER_COUNT": "2",
         ], directory: folder.path))
-    let connection = try #require(HTTPConnection(port: try #require(daemon.ports["http"])))
+    let port = try #require(daemon.ports["http"])
+    let connection = try #require(HTTPConnection(port: port))
     for i in 0..<100 { #expect(connection.post(#"{"message":"\#(i)"}"#)?.status == 202) }
     #expect(eventually { (try? server.count("SELECT count(*) FROM logs")) == 100 })
     try server.stop()

@@ -69,7 +69,7 @@ private func topology(_ folder: TemporaryFolder, generation: Int) {
           next += 50
           let due = begin + (next - 1) * 200_000
           let now = DispatchTime.now().uptimeNanoseconds
-          if due > now { usleep(UInt32((due - now) / 1000)) }
+          if due > now { pause(Double(due - now) / 1e9) }
         }
         guard client.awaitAck(next - 1) else {
           return faults.withLock { $0.append("press-\(number) was not answered at the end") }

@@ -48,6 +48,9 @@ func eventually(within seconds: Double = 30, _ condition: () -> Bool) -> Bool {
   return condition()
 }
 
+/// Lets time pass: for a load's rate, or a pause that a protocol asks for; nothing is awaited with it.
+func pause(_ seconds: Double) { _ = DispatchSemaphore(value: 0).wait(timeout: .now() + seconds) }
+
 @Suite struct SpineTests {
   @Test("Titan's curl example is answered 202 with exactly its body, and stands in the file within a second")
   func titansExample() throws {

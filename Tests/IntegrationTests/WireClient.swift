@@ -135,8 +135,8 @@ final class WireClient {
   private func note(_ frame: Frame) {
     switch frame {
     case .ack(0, let sequence): acknowledged = max(acknowledged, sequence)
-    case .nack(0, _, false, _, let expected, let pause):
-      usleep(pause * 1000)
+    case .nack(0, _, false, _, let expected, let milliseconds):
+      pause(Double(milliseconds) / 1000)
       wanted = expected
     case .credit(let bytes, let records):
       creditBytes = bytes
