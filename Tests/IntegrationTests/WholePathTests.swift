@@ -137,7 +137,8 @@ private final class Producers: Sendable {
     // What it had sent may still be committed after its death; then nobody writes to the table.
     #expect(
       eventually {
-        (try? server.count("SELECT count(*) FROM pg_stat_activity WHERE usename = 'sluice' AND pid <> pg_backend_pid()"))
+        (try? server.count(
+          "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"))
           == 0
       })
     let rowsBefore = try server.count("SELECT count(*) FROM events")

@@ -6,6 +6,7 @@
 
 import CSluice
 import Glibc
+import Synchronization
 
 struct ModuleImage {
   typealias Entry = @convention(c) (UInt32) -> UnsafePointer<slu_module>?
@@ -26,8 +27,16 @@ struct ModuleImage {
   /// Signals whose handlers the module changed when it was loaded; they were put back.
   let changedSignals: [Int32]
 
+  /// Held while a module is loaded: signal handlers are the process's, and what one module changed must not be blamed on
+  /// another.
+  private static let loading = Mutex<Void>(())
+
   /// `path`: the private copy; `name`: how messages call the module.
-  init(loading path: String, calling name: String) throws(PluginLoadError) {
+  static func load(_ path: String, calling name: String) throws(PluginLoadError) -> ModuleImage {
+    try loading.withLock { _ throws(PluginLoadError) in try ModuleImage(loading: path, calling: name) }
+  }
+
+  private init(loading path: String, calling name: String) throws(PluginLoadError) {
     let before = SignalHandlers.current()
     guard let handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) else {
       throw ModuleImage.notLoadable(name, dlerror().map { String(cString: $0) } ?? "dlopen gave no reason", path)

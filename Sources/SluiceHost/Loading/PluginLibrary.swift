@@ -151,7 +151,7 @@ package final class PluginLibrary: PluginSchemaProvider {
       modules: temporary ?? "\(stateDirectory ?? "")/modules", setting: temporary == nil ? "daemon.data" : "TMPDIR")
     let copy = try copies.make(of: file)
     try scanner.scan(copy, calling: name)
-    let image = try ModuleImage(loading: copy, calling: name)
+    let image = try ModuleImage.load(copy, calling: name)
     let module = try ModuleReader(path: name, hostMinor: image.major.minor).read(image.module)
     return module.kinds.map { LoadedPlugin($0, of: module, image: image, path: name, loadedPath: copy) }
   }
