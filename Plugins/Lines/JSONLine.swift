@@ -4,8 +4,9 @@
 // ndjson   a payload that looks like a JSON object — its first byte that is not blank is '{', its last is '}' — is the
 //          line, without the blanks around it. Line breaks in it become blanks: in JSON they can only stand between
 //          tokens, so the value is the same. Anything else is wrapped:
-//            {"time":"2026-11-22T10:34:30.123456789Z","source":"api","topic":"web","lsn":17,"payload_base64":"…"}
-//          time is the event time; bytes of source and topic that are not UTF-8 become U+FFFD.
+//            {"time":"2026-11-22T10:34:30.123456789Z","source":"api","topic":"web","lsn":17,"message":"…"}
+//          with the payload as text, or, if it is not UTF-8, in "payload_base64". time is the event time; bytes of source
+//          and topic that are not UTF-8 become U+FFFD.
 //          Not promised: that what looks like an object is one. POST /log has checked that; over TCP the producer
 //          answers for it.
 
@@ -48,9 +49,9 @@ package enum JSONLine {
   // MARK: Wrapping
 
   /// Bytes that `wrap` needs at most: fixed parts (with the longest number and time), each byte of a name as its
-  /// longest escape, four for three of the payload.
+  /// longest escape.
   package static func wrappedBound(_ message: borrowing Message) -> Int {
-    160 + 6 * (message.source.count + message.topic.count) + 4 * ((message.payload.count + 2) / 3)
+    160 + 6 * (message.source.count + message.topic.count + message.payload.count)
   }
 
   /// Writes the message as an object around its payload, with the newline.
@@ -60,13 +61,18 @@ package enum JSONLine {
     out.text("{\"time\":\"")
     out.time(message.eventTime)
     out.text("\",\"source\":\"")
-    out.escaped(message.source)
+    _ = out.escaped(message.source)
     out.text("\",\"topic\":\"")
-    out.escaped(message.topic)
+    _ = out.escaped(message.topic)
     out.text("\",\"lsn\":")
     out.number(message.lsn)
-    out.text(",\"payload_base64\":\"")
-    out.base64(message.payload)
+    let here = out
+    out.text(",\"message\":\"")
+    if !out.escaped(message.payload) {
+      out = here
+      out.text(",\"payload_base64\":\"")
+      out.base64(message.payload)
+    }
     out.text("\"}\n")
     return out.count
   }
@@ -134,14 +140,17 @@ private struct Output {
     byte(UInt8(ascii: "Z"))
   }
 
-  /// The inside of a JSON string; what is not UTF-8 becomes U+FFFD.
-  mutating func escaped(_ bytes: UnsafeRawBufferPointer) {
+  /// The inside of a JSON string; what is not UTF-8 becomes U+FFFD. Whether all of it was UTF-8.
+  mutating func escaped(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    var isUTF8 = true
     var decoder = Unicode.UTF8()
     var iterator = bytes.makeIterator()
     while true {
       switch decoder.decode(&iterator) {
-      case .emptyInput: return
-      case .error: text("\u{FFFD}")
+      case .emptyInput: return isUTF8
+      case .error:
+        isUTF8 = false
+        text("\u{FFFD}")
       case .scalarValue(let scalar): escaped(scalar)
       }
     }

@@ -3,14 +3,14 @@ import Testing
 
 /// `sluice send` against the daemon of this build, over both edges.
 @Suite struct SendTests {
-  private enum Edge: String, CaseIterable, CustomTestStringConvertible {
+  enum Edge: String, CaseIterable, CustomTestStringConvertible {
     case http, tcp
     var testDescription: String { rawValue }
     var source: String { self == .http ? "api" : "modules" }
   }
 
   /// An HTTP and a framed source into one stream, and the disk subscriber.
-  private func topology(_ folder: TemporaryFolder, ports: [String: Int] = [:]) -> String {
+  func topology(_ folder: TemporaryFolder, ports: [String: Int] = [:]) -> String {
     folder.write(
       "sluice.yaml",
       """
@@ -26,11 +26,11 @@ import Testing
       """)
   }
 
-  private func target(_ edge: Edge, _ ports: [String: Int]) -> [String] {
+  func target(_ edge: Edge, _ ports: [String: Int]) -> [String] {
     ["--\(edge.rawValue)", "127.0.0.1:\(ports[edge.source] ?? 0)"]
   }
 
-  private func send(_ arguments: [String]) -> (status: Int32?, text: String) {
+  func send(_ arguments: [String]) -> (status: Int32?, text: String) {
     ChildProcess.run(Products.sluice, ["send"] + arguments)
   }
 
@@ -58,7 +58,7 @@ import Testing
   }
 
   /// What stands in the subscriber's files, each record's text as it was in its line.
-  private func delivered(_ folder: TemporaryFolder) -> [String] {
+  func delivered(_ folder: TemporaryFolder) -> [String] {
     deliveredLines(folder.path + "/out").map { line in
       guard let object = try? JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any],
         let message = Self.message(object)
@@ -69,7 +69,6 @@ import Testing
 
   private static func message(_ object: [String: Any]) -> String? {
     if let message = object["message"] as? String { return message }
-    // Over TCP a line is a record as it is, which the disk subscriber wraps.
     return (object["payload_base64"] as? String).flatMap { Data(base64Encoded: $0) }
       .map { String(decoding: $0, as: UTF8.self) }
   }
@@ -163,5 +162,29 @@ import Testing
     #expect(daemon.stop() == 0)
     let nobody = send(http + ["--count", "1"])
     #expect(nobody.status == 69 && nobody.text.contains("Connection refused"), "\(nobody.text)")
+  }
+}
+
+extension SendTests {
+  /// A log of the packages that this machine was installed with; on one without it, what dpkg knows of them.
+  private static let packageLog = ["/var/log/dpkg.log", "/var/lib/dpkg/status"].first {
+    (try? FileManager.default.attributesOfItem(atPath: $0)[.size] as? Int).map { $0 > 100_000 } ?? false
+  }
+
+  @Test("the package log of this Debian is in the output line by line, each exactly once", arguments: Edge.allCases)
+  private func packageLogOnce(edge: Edge) throws {
+    let log = try #require(Self.packageLog)
+    let folder = TemporaryFolder()
+    // A copy: the package manager may add to it while it is sent.
+    let text = try #require(FileManager.default.contents(atPath: log))
+    let file = folder.write("package.log", String(decoding: text, as: UTF8.self))
+    let daemon = try #require(Daemon(topology: topology(folder)))
+    let sent = send(target(edge, daemon.ports) + ["--file", file])
+    #expect(sent.status == 0, "\(sent.text)")
+    #expect(daemon.stop() == 0)
+    let lines = String(decoding: text, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false)
+    let expected = lines.last == "" ? lines.dropLast() : lines[...]
+    print("package log: \(expected.count) lines of \(log)")
+    #expect(delivered(folder) == expected.map(String.init))
   }
 }

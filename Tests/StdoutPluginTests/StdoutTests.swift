@@ -39,7 +39,7 @@ private final class Reader: Sendable {
     #expect(output.instance.deliver(FakeBatch(records, firstLSN: 17)) == SLU_OK)
     #expect(
       text(of: path) == "{\"a\": 1}\n" + "{\"time\":\"2023-11-14T22:13:20.123456789Z\",\"source\":\"api\","
-        + "\"topic\":\"web\",\"lsn\":18,\"payload_base64\":\"cGxhaW4=\"}\n")
+        + "\"topic\":\"web\",\"lsn\":18,\"message\":\"plain\"}\n")
     #expect(output.host.record.metricValues == [Double(contents(of: path)?.count ?? -1)])
     output.end()
     close(file)
