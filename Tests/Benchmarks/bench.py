@@ -23,6 +23,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from bench_postgres import postgres_rounds  # noqa: E402
 from bench_report import Report  # noqa: E402
+from bench_tcp import tcp_rounds  # noqa: E402
 from bench_server import Load, Responder, Sluice, probe  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -36,7 +37,10 @@ def arguments():
     p.add_argument("--connections", type=int, default=64)
     p.add_argument("--size", type=int, default=128, help="bytes of the message (default 128)")
     p.add_argument("--rates", type=int, nargs="*", default=[5_000, 20_000], help="open-loop rates for latency")
-    p.add_argument("--only", choices=["responder", "cpu", "latency", "allocations", "postgres"], help="one part only")
+    p.add_argument("--tcp-size", type=int, default=128, help="bytes of a framed record's payload (default 128)")
+    p.add_argument("--tcp-seconds", type=float, help="seconds of a framed run (default 30)")
+    p.add_argument("--tcp-rounds", type=int, help="rounds of framed TCP (default 3)")
+    p.add_argument("--only", choices=["responder", "cpu", "latency", "allocations", "tcp", "postgres"], help="one part only")
     p.add_argument("--sluice", type=pathlib.Path, default=ROOT / ".build/release/sluice", help="the binary to measure")
     p.add_argument("--data", type=pathlib.Path, default=ROOT / ".build/bench", help="where data and reports go")
     a = p.parse_args()
@@ -141,6 +145,8 @@ def main():
             latency_rounds(a, report, scratch)
         if a.only in (None, "allocations"):
             allocation_runs(a, report, scratch)
+        if a.only in (None, "tcp"):
+            tcp_rounds(a, report, scratch)
         if a.only in (None, "postgres"):
             postgres_rounds(a, report, scratch)
     finally:
