@@ -16,6 +16,11 @@ package final class ListeningSocket: Sendable {
   private let descriptor: Int32
   /// As bound.
   package let address: SocketAddress
+  /// The same as a topology writes it.
+  package var addressText: String {
+    let host = address.ipAddress ?? ""
+    return "\(host.contains(":") ? "[\(host)]" : host):\(address.port ?? 0)"
+  }
 
   /// Resolves `host` and listens. Blocks while a name is looked up. `port` 0 asks the kernel for a free one.
   package init(host: String, port: Int) throws(ListenError) {

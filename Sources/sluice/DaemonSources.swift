@@ -59,7 +59,7 @@ struct SourceParts {
       _ = try await source.start(on: socket)
     } catch {
       throw DaemonError(
-        message: "source \(options.name): cannot accept on \(socket.address): \(error)",
+        message: "source \(options.name): cannot accept on \(socket.addressText): \(error)",
         status: ExitStatus.unavailable)
     }
     return source
@@ -76,7 +76,7 @@ struct SourceParts {
       _ = try await source.start(on: socket)
     } catch {
       throw DaemonError(
-        message: "source \(options.name): cannot accept on \(socket.address): \(error)",
+        message: "source \(options.name): cannot accept on \(socket.addressText): \(error)",
         status: ExitStatus.unavailable)
     }
     return source
@@ -96,7 +96,7 @@ struct SourceParts {
       _ = try await source.start(on: socket)
     } catch {
       throw DaemonError(
-        message: "source \(options.name): cannot accept on \(socket.address): \(error)",
+        message: "source \(options.name): cannot accept on \(socket.addressText): \(error)",
         status: ExitStatus.unavailable)
     }
     return source

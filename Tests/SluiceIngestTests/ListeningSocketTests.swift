@@ -23,6 +23,13 @@ struct ListeningSocketTests {
     withExtendedLifetime(socket) {}
   }
 
+  @Test func anAddressIsShownAsATopologyWritesIt() throws {
+    let socket = try ListeningSocket(host: "127.0.0.1", port: 0)
+    let port = try #require(socket.address.port)
+    #expect(socket.addressText == "127.0.0.1:\(port)")
+    if let six = try? ListeningSocket(host: "::1", port: 0) { #expect(six.addressText.hasPrefix("[::1]:")) }
+  }
+
   @Test func twoSourcesOnOneSocketHandOverWithoutRefusingAnyone() async throws {
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
     let stream = FakeStream(.memory)

@@ -58,7 +58,7 @@ package final class HTTPSource: IngestSource {
     listener.withLock { $0 = channel }
     logger.info(
       "listening",
-      metadata: ["source": "\(settings.name)", "address": "\(socket.address)", "loops": "\(loops.count)"])
+      metadata: ["source": "\(settings.name)", "address": "\(socket.addressText)", "loops": "\(loops.count)"])
     return socket.address
   }
 

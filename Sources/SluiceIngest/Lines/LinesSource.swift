@@ -84,7 +84,7 @@ package final class LinesSource: IngestSource {
       throw error
     }
     listener.withLock { $0 = channel }
-    logger.info("listening", metadata: ["source": "\(name)", "address": "\(socket.address)", "framing": "lines"])
+    logger.info("listening", metadata: ["source": "\(name)", "address": "\(socket.addressText)", "framing": "lines"])
     return socket.address
   }
 

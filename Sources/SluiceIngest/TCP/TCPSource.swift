@@ -38,7 +38,7 @@ package final class TCPSource: IngestSource {
     }
     listener.withLock { $0 = channel }
     logger.info(
-      "listening", metadata: ["source": "\(name)", "address": "\(socket.address)", "loops": "\(loops.count)"])
+      "listening", metadata: ["source": "\(name)", "address": "\(socket.addressText)", "loops": "\(loops.count)"])
     return socket.address
   }
 

@@ -53,7 +53,7 @@ enum StatusReport {
   }
 
   private static func source(_ running: RunningSource, _ state: String) -> JSONValue {
-    let address = running.socket.map { "\($0.address)" } ?? running.listen.map { "\($0)" }
+    let address = running.socket.map(\.addressText) ?? running.listen.map { "\($0)" }
     return [
       "name": .string(running.name), "type": .string(running.settings?.kind.rawValue ?? "admin"),
       "state": .string(state), "address": address.map(JSONValue.string) ?? .null,
