@@ -116,21 +116,24 @@ final class LogNames: Sendable {
       if last < oldestLSN, known.definition.id != state.table.highestProducer { silent.append((name, last)) }
     }
     silent.sort { $0.lastLSN < $1.lastLSN }
-    var gone = 0
-    for (name, _) in silent where gone < Limits.maxProducersPerLog / 4 {
+    var gone: Set<UInt32> = []
+    for (name, _) in silent where gone.count < Limits.maxProducersPerLog / 4 {
       guard state.known[name]?.isUnused() == true, let id = state.known[name]?.definition.id else { continue }
       state.known[name] = nil
       state.table.removeProducer(id)
       state.bytes -= DefinitionCodec.bytes(of: name)
-      if let place = state.unwritten.firstIndex(where: { $0.kind == .producer && $0.id == id }) {
-        state.unwritten.remove(at: place)
-      } else {
-        state.forgotten.append(id)
-        hasNews.store(true, ordering: .releasing)
-      }
-      gone += 1
+      gone.insert(id)
     }
-    if gone == 0 { state.nextSweep = now + Limits.producerSweepNanoseconds }
+    guard !gone.isEmpty else {
+      state.nextSweep = now + Limits.producerSweepNanoseconds
+      return
+    }
+    // What the commit thread has not heard of it need not hear of. One walk for all of them: there may be as many of
+    // either as there are producers, and a source's event loop waits.
+    state.unwritten.removeAll { $0.kind == .producer && gone.remove($0.id) != nil }
+    guard !gone.isEmpty else { return }
+    state.forgotten.append(contentsOf: gone)
+    hasNews.store(true, ordering: .releasing)
   }
 
   // MARK: For the commit thread

@@ -1,10 +1,11 @@
 import ArgumentParser
 
-/// The entry. Signals are blocked before anything else, so that an early SIGHUP can't end a daemon that is starting; it
+/// The entry. Signals are blocked before anything that takes time, so that an early SIGHUP can't end a daemon that is starting; it
 /// is synchronous because an asynchronous one runs on some other thread, whose mask is not the main thread's.
 @main
 enum Main {
   static func main() {
+    StandardDescriptors.reserve()
     if CommandLine.arguments.dropFirst().first == Run._commandName { Signals.block() }
     Sluice.main()
   }

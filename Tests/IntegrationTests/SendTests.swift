@@ -163,6 +163,21 @@ import Testing
     let nobody = send(http + ["--count", "1"])
     #expect(nobody.status == 69 && nobody.text.contains("Connection refused"), "\(nobody.text)")
   }
+
+  @Test(
+    "closed standard descriptors are as good as empty ones: nothing else takes their numbers", arguments: Edge.allCases)
+  private func closedDescriptors(edge: Edge) throws {
+    let folder = TemporaryFolder()
+    let daemon = try #require(Daemon(topology: topology(folder)))
+    let command = ([Products.sluice, "send", "--file", "-", "--json"] + target(edge, daemon.ports)).joined(
+      separator: " ")
+    let sent = ChildProcess.run("/bin/sh", ["-c", "exec \(command) <&-"])
+    #expect(sent.status == 0 && sent.text.contains("\"acknowledged\":0"), "\(sent.text)")
+    let silent = ChildProcess.run("/bin/sh", ["-c", "exec \(command) <&- >&- 2>&-"])
+    #expect(silent.status == 0 && silent.text.isEmpty, "\(silent.text)")
+    #expect(daemon.stop() == 0)
+    #expect(try records(folder) == 0)
+  }
 }
 
 extension SendTests {

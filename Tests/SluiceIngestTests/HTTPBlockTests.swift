@@ -100,6 +100,22 @@ struct HTTPBlockTests {
     #expect(try large.responses().map(\.status) == [503])
   }
 
+  @Test func aBodyThatWaitsIsNotParsedAgainBeforeThereIsRoomForAllOfIt() throws {
+    let harness = harness(seconds: 60)
+    let connection = try harness.connect()
+    let record = 56 + 8 + 24
+    harness.stream.setRoom(3 * record)
+    try connection.receive(post(String(repeating: Self.body + "\n", count: 4), path: "/logs"))
+    #expect(harness.loop.records.count == 4)
+    harness.loop.records.begin(metadataBytes: 0, maxRecordBytes: 4096)
+    harness.eventLoop.advanceTime(by: .seconds(1))
+    #expect(harness.loop.records.count == 0 && harness.loop.waitingRoom.count == 1)
+    harness.stream.setRoom(4 * record)
+    harness.eventLoop.advanceTime(by: .milliseconds(40))
+    #expect(try connection.responses().map(\.status) == [202])
+    #expect(harness.stream.records.count == 4)
+  }
+
   @Test func manyWaitersAreTriedInTurnAndLeaveNothingBehind() throws {
     let harness = harness(seconds: 3600)
     harness.stream.setFull(.ring)

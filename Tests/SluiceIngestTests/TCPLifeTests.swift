@@ -134,4 +134,49 @@ struct TCPLifeTests {
       #expect(try connection.received().compactMap(\.errorCode) == [code].compactMap { $0 })
     }
   }
+
+  @Test func aConnectionThatLeavesWhileTheStreamIsFullLeavesNothingBehind() throws {
+    let harness = TCPHarness()
+    weak var connection: TCPConnection?
+    do {
+      let client = try harness.open("")
+      connection = try client.channel.pipeline.syncOperations.handler(type: TCPConnection.self)
+      harness.stream.setFull(.disk)
+      try client.data(["a"], first: 1, isAnonymous: true)
+      #expect(connection?.isWithheld == true)
+      client.channel.close(promise: nil)
+      harness.eventLoop.run()
+    }
+    #expect(connection == nil)
+  }
+
+  @Test func aFrameThatWaitedForRoomIsNoLongerHeldOnceItIsTaken() throws {
+    let harness = TCPHarness { $0.blocksWhenFull = true }
+    let connection = try harness.open()
+    harness.stream.setFull(.ring)
+    try connection.data([String](repeating: String(repeating: "x", count: 1000), count: 40), first: 1)
+    #expect(harness.loop.settings.heldBytes.load(ordering: .relaxed) > 40_000)
+    harness.stream.setFull(nil)
+    harness.eventLoop.advanceTime(by: .milliseconds(100))
+    harness.commit()
+    #expect(harness.stream.records.count == 40)
+    #expect(harness.loop.settings.heldBytes.load(ordering: .relaxed) == 0)
+  }
+
+  @Test func aFrameThatWaitedOnAChannelThatWasTakenOverCountsAsCredit() throws {
+    let harness = TCPHarness { $0.blocksWhenFull = true }
+    let connection = try harness.open()
+    try connection.send { $0.open(WireOpen(producer: "press-8", epoch: 1), channel: 1, to: &$1) }
+    harness.stream.setFull(.ring)
+    try connection.data(["a", "b"], first: 1, channel: 1)
+    _ = try connection.received()
+    let newcomer = try harness.open("press-8", epoch: 2)
+    #expect(newcomer.welcome?.lastSequence == 0)
+    harness.stream.setFull(nil)
+    harness.eventLoop.advanceTime(by: .milliseconds(100))
+    let credit = try connection.received().compactMap { if case .credit(let credit) = $0 { credit } else { nil } }.last
+    #expect(credit?.records == (connection.welcome?.credit.records ?? 0) + 2)
+    #expect(harness.counters.value(.discarded) == 2 && harness.stream.records.isEmpty)
+    #expect(harness.loop.settings.heldBytes.load(ordering: .relaxed) == 0)
+  }
 }

@@ -231,6 +231,23 @@ struct ProducerMarkTests {
     again.close()
   }
 
+  @Test("of those forgotten, the commit thread hears of what it has heard of before, and of nothing else")
+  func forgottenBeforeTheyWereWritten() throws {
+    let names = LogNames(DefinitionTable(), recoveredLSN: 0, maxBytes: Limits.maxDefinitionBytes)
+    let written = UInt32(Limits.maxProducersPerLog / 2)
+    for number in 1...Limits.maxProducersPerLog {
+      _ = names.producer(named: "producer-\(number)", oldestLSN: 1)
+      if number == Int(written) { #expect(names.takeNews()?.unwritten.count == number) }
+    }
+    let held = try #require(names.producer(named: "one more", oldestLSN: 1))
+    #expect(names.producerCount == Limits.maxProducersPerLog * 3 / 4 + 1)
+    let news = try #require(names.takeNews())
+    #expect(news.forgotten.allSatisfy { $0 <= written } && !news.forgotten.isEmpty)
+    #expect(news.unwritten.allSatisfy { $0.id > written } && news.unwritten.last?.id == held.id)
+    let before = Limits.maxProducersPerLog - Int(written)
+    #expect(news.unwritten.count - 1 + Limits.maxProducersPerLog / 4 - news.forgotten.count == before)
+  }
+
   @Test("the image of all definitions is what the table says, after growing, marking and forgetting")
   func image() throws {
     var table = DefinitionTable()

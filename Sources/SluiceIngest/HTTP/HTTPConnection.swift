@@ -39,8 +39,9 @@ final class HTTPConnection: ChannelDuplexHandler, RoomWaiter {
   @exclusivity(unchecked) private var needsFlush = false
   /// Where the waiting room keeps this connection; −1 once it doesn't.
   @exclusivity(unchecked) var place = -1
-  /// The next request waits for room, or has waited long enough.
+  /// The next request waits for room, so much of it, or has waited long enough.
   @exclusivity(unchecked) private var isBlocked = false
+  private var wantedBytes = 0
   @exclusivity(unchecked) private(set) var givesUp = false
   private var readIsHeld = false
   private var peerIsDone = false
@@ -204,12 +205,14 @@ final class HTTPConnection: ChannelDuplexHandler, RoomWaiter {
 
   private func block() {
     isBlocked = true
+    wantedBytes = loop.wantedBytes
     guard place < 0 else { return }
     loop.counters.requestBlocked()
     loop.waitingRoom.enter(self, for: loop.settings.options.blockNanoseconds ?? 0)
   }
 
   func tryAgain() {
+    guard givesUp || loop.mayHaveRoom(for: wantedBytes) else { return }
     isBlocked = false
     resume()
   }

@@ -46,6 +46,8 @@ final class HTTPLoop: @unchecked Sendable {
   @exclusivity(unchecked) var records = RecordList()
   /// Requests that wait for room in the stream.
   let waitingRoom: WaitingRoom
+  /// How much room the request wanted that found none last.
+  @exclusivity(unchecked) var wantedBytes = 0
   /// What the answers queued since the last submit wait for beside it.
   @exclusivity(unchecked) private var openPosition: UInt64 = 0
   /// Answers queued since the last submit.
@@ -100,6 +102,17 @@ final class HTTPLoop: @unchecked Sendable {
   @inline(__always)
   func append(_ record: RecordFields) -> AppendResult {
     lane?.append(record) ?? .full(.closing)
+  }
+
+  /// Whether a request that waits may be served now, so that its body, which may be large, is not parsed again and again
+  /// in vain. One whose stream closes is served too: to be refused.
+  func mayHaveRoom(for bytes: Int) -> Bool {
+    guard let lane else { return true }
+    // Behind a submit the lane looks at the stream anew; the other one lets go of the room.
+    _ = lane.submit()
+    let reason = lane.reserve(bytes: bytes)
+    _ = lane.submit()
+    return reason == nil || reason == .closing
   }
 
   /// What is answered from now on in this tick says that the record at `position` is durable.

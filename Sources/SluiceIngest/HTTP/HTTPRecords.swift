@@ -26,6 +26,7 @@ extension HTTPConnection {
       loop.counters.recordsAccepted(1)
       answerAccepted(persistence(request.head))
     case .full(let reason):
+      loop.wantedBytes = record.recordBytes
       return isAnswered(full: reason, request, records: 1)
     case .tooLarge(let limit):
       loop.counters.rejected(.tooLarge)

@@ -39,7 +39,7 @@ extension HTTPLoop {
     guard let lane else { return .full(.closing) }
     guard let producer else {
       guard records.accepted > 0 else { return .stored(new: 0) }
-      if let reason = lane.reserve(bytes: records.recordBytes) { return .full(reason) }
+      if let reason = reserve(records.recordBytes, in: lane) { return .full(reason) }
       append(template, of: body, to: lane)
       return .stored(new: records.accepted)
     }
@@ -54,6 +54,11 @@ extension HTTPLoop {
     }
   }
 
+  private func reserve(_ bytes: Int, in lane: any IngestLane) -> FullReason? {
+    wantedBytes = bytes
+    return lane.reserve(bytes: bytes)
+  }
+
   /// Under the producer's lock.
   private func takeNumbered(
     _ template: RecordFields, of body: UnsafeRawBufferPointer, from producer: SequencedProducer,
@@ -66,7 +71,7 @@ extension HTTPLoop {
       return .stored(new: 0)
     }
     let notes = records.refusals.count * (Limits.serverPartBytes + Limits.producerFixedBytes)
-    if let reason = lane.reserve(bytes: records.recordBytes + notes) { return .full(reason) }
+    if let reason = reserve(records.recordBytes + notes, in: lane) { return .full(reason) }
     let known = Int(position.sequence + 1 - producer.first)
     appendNumbered(template, of: body, from: producer, behind: known, to: lane)
     position = ProducerPosition(sequence: last, lsn: lane.submit())

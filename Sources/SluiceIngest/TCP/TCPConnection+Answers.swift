@@ -54,10 +54,9 @@ extension TCPConnection {
 
   func resume() {
     guard life == .open, context != nil else { return }
-    if !isHeld, rest.readableBytes > 0 {
-      serveRest()
-      charge()
-    }
+    if !isHeld, rest.readableBytes > 0 { serveRest() }
+    // A frame that waited for room may have been the last of it.
+    charge()
     if readIsHeld, !isHeld { releaseRead() }
   }
 

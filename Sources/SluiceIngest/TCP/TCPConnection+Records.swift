@@ -31,6 +31,16 @@ extension TCPConnection {
     return false
   }
 
+  /// The channel of the frame that waits for room has ended: what is left of it is dropped, and counts as credit like
+  /// all DATA.
+  func dropBlocked() {
+    guard let frame = blocked else { return }
+    blocked = nil
+    rest.moveReaderIndex(forwardBy: frame.length)
+    loop.counters.add(.discarded, frame.records.left)
+    answer(bytes: frame.length, records: frame.count)
+  }
+
   /// There may be room now for the frame at the beginning of `rest`.
   func retryBlocked() {
     guard life == .open, var frame = blocked else { return }
@@ -202,7 +212,7 @@ extension TCPConnection {
     guard bytes >= window.bytes / parts || records >= window.records / parts || pending == 0 else { return }
     guard !loop.isFull else {
       isWithheld = true
-      return loop.withhold(self)
+      return
     }
     granted.bytes += bytes
     granted.records += records

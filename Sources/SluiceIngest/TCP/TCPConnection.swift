@@ -64,6 +64,7 @@ final class TCPConnection: ChannelDuplexHandler {
   var received = WireCredit(bytes: 0, records: 0)
   var answered = WireCredit(bytes: 0, records: 0)
   var granted = WireCredit(bytes: 0, records: 0)
+  /// The stream is full: there is more to be granted once it is not.
   var isWithheld = false
 
   init(loop: TCPLoop) {
@@ -340,11 +341,7 @@ final class TCPConnection: ChannelDuplexHandler {
 
   private func forget(_ channel: TCPChannel) {
     if claiming === channel { claiming = nil }
-    if blocked?.channel === channel {
-      // The frame is at the beginning of `rest`; what is left of it is dropped.
-      rest.moveReaderIndex(forwardBy: blocked?.length ?? 0)
-      blocked = nil
-    }
+    if blocked?.channel === channel { dropBlocked() }
     channel.finish()
     channels[Int(channel.number)] = nil
     ended.insert(channel.number)

@@ -12,8 +12,8 @@
 // A producer that was taken over joins the same queue, at the position where its last record is durable. Such a
 // position may be behind or ahead of its neighbours'; as the queue is first in, first out, that only delays.
 //
-// A full stream gives no credit: connections that are owed some wait in `withheld`. With `when_full: block` those whose
-// records found no room wait in `blocked`, unread. Both are looked at when something was committed and every
+// A full stream gives no credit: connections that are owed some are marked. With `when_full: block` those whose records
+// found no room wait in `blocked`, unread. Both are looked at when something was committed and every
 // `Limits.tcpFullProbeMilliseconds`. Nothing here blocks, and nothing is allocated per record or frame.
 
 import NIOCore
@@ -59,7 +59,6 @@ final class TCPLoop: @unchecked Sendable {
 
   /// The stream refused records, and has not been seen to take any since.
   private(set) var isFull = false
-  private var withheld: [TCPConnection] = []
   private var blocked: [TCPConnection] = []
   private var probeIsScheduled = false
 
@@ -203,9 +202,6 @@ final class TCPLoop: @unchecked Sendable {
     scheduleProbe()
   }
 
-  /// The connection gets its credit when the stream takes records again.
-  func withhold(_ connection: TCPConnection) { withheld.append(connection) }
-
   /// The connection goes on with its frame when there may be room.
   func block(_ connection: TCPConnection) {
     blocked.append(connection)
@@ -226,8 +222,7 @@ final class TCPLoop: @unchecked Sendable {
       // Nothing is appended: this lets go of the room.
       _ = lane.submit()
       if !isFull {
-        for connection in withheld { connection.creditIsFree() }
-        withheld.removeAll(keepingCapacity: true)
+        for connection in connections where connection.isWithheld { connection.creditIsFree() }
       }
     }
     settle()
@@ -319,7 +314,6 @@ final class TCPLoop: @unchecked Sendable {
     batches.removeAll()
     touched.removeAll()
     blocked.removeAll()
-    withheld.removeAll()
     promise.succeed(())
   }
 }

@@ -1,0 +1,17 @@
+import Glibc
+
+/// Descriptors 0, 1 and 2.
+enum StandardDescriptors {
+  /// Opens those that the caller left closed, on /dev/null. Otherwise the next file or socket gets such a number: a line of
+  /// the log would be written into it, and reading or closing the standard input would be its end.
+  static func reserve() {
+    while true {
+      // The lowest free number. Where there is no /dev/null nothing can be done.
+      let descriptor = open("/dev/null", O_RDWR)
+      guard (0...STDERR_FILENO).contains(descriptor) else {
+        close(descriptor)
+        return
+      }
+    }
+  }
+}
