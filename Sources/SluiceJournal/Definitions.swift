@@ -173,6 +173,14 @@ package struct DefinitionTable: Equatable, Sendable {
     return definition
   }
 
+  /// Of several producers of one name only the newest is remembered. The others were forgotten before it came back, and
+  /// only the head of the segment that was next would have said so.
+  package mutating func dropForgotten() {
+    var newest: [String: UInt32] = [:]
+    for producer in producers.values { newest[producer.name] = max(producer.id, newest[producer.name] ?? 0) }
+    producers = producers.filter { newest[$0.value.name] == $0.key }
+  }
+
   package mutating func removeProducer(_ id: UInt32) { producers[id] = nil }
 
   package func sourceName(_ id: UInt16) -> String? { Int(id) < sources.count ? sources[Int(id)] : nil }

@@ -57,6 +57,7 @@ struct LogRecovery {
     let cursorFile = try openCursors(slot, uuid: uuid)
     var definitions = tail?.scan.definitions ?? DefinitionTable()
     try recoverDefinitions(tail?.scan, into: &definitions)
+    definitions.dropForgotten()
     let file = try layOut(behind: tail?.scan)
     try io { () throws(IOFault) in
       try SegmentFile.install(file, &header, in: options.directory, on: storage)

@@ -73,7 +73,15 @@ import Testing
       ("?", .unknown),
     ] as [(String?, UncertainRows.Fate)])
   func fates(status: String?, fate: UncertainRows.Fate) {
-    #expect(UncertainRows.Fate(status: status) == fate)
+    #expect(UncertainRows.Fate(status: status, mayBeReused: false) == fate)
+    #expect(UncertainRows.Fate(status: status, mayBeReused: true) == (fate == .stored ? .unknown : fate))
+  }
+
+  @Test func aCrashOrAServerThatDoesNotTellMayUseANumberAgain() {
+    func history(_ statistics: String?) -> ServerHistory { ServerHistory(line: "1/0001", statistics: statistics) }
+    #expect(!history("a").mayReuse(history("a")))
+    #expect(history("b").mayReuse(history("a")) && history("a").mayReuse(history(nil)))
+    #expect(history(nil).mayReuse(history(nil)))
   }
 }
 

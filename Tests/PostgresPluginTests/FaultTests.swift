@@ -62,6 +62,31 @@ private func waitsForALock(_ sink: Sink) throws -> Bool {
     sink.end()
   }
 
+  @Test func rowsAreNotTakenForStoredWhenACrashGaveTheirTransactionsNumberToAnother() throws {
+    // Nothing but a commit brings the log to the disk, so that the crash forgets the number.
+    let server = try PostgresServer(settings: ["wal_writer_delay=10s"])
+    let sink = try Sink(server)
+    #expect(sink.start() == SLU_OK && sink.deliver([#"{"message":"0"}"#]) == SLU_OK)
+    try server.sql(
+      "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS "
+        + "'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END'")
+    try server.sql(
+      "CREATE CONSTRAINT TRIGGER hold AFTER INSERT ON \(sink.name) DEFERRABLE INITIALLY DEFERRED FOR EACH ROW "
+        + "EXECUTE FUNCTION hold()")
+    let other = try otherSession(server)
+    try other.sql("SELECT pg_advisory_lock(1)")
+    let answer = sink.deliverAside(three, firstLSN: 2)
+    #expect(try waitsForALock(sink), "the rows are there, and the commit waits")
+    try server.kill()
+    #expect(answer.get() == SLU_E_RETRYABLE)
+    try server.start()
+    try server.sql("CREATE TABLE others (i int)")
+    for _ in 0..<8 { try server.sql("INSERT INTO others VALUES (1)") }
+    #expect(sink.deliver(three, firstLSN: 2) == SLU_OK, "\(sink.instance.error)")
+    #expect(try sink.rows() == ["0", "1", "2", "3"] && sink.metric("postgres_found_rows") == 0)
+    sink.end()
+  }
+
   @Test("Rows whose answer was lost are not written again", arguments: [false, true])
   func lostAnswers(withABadRow: Bool) throws {
     let server = try sharedServer()

@@ -248,6 +248,45 @@ struct ProducerMarkTests {
     #expect(news.unwritten.count - 1 + Limits.maxProducersPerLog / 4 - news.forgotten.count == before)
   }
 
+  @Test("of one that was forgotten and came back is that of its new records alone, however often the log is opened")
+  func comesBack() throws {
+    var storage = MemoryStorage()
+    var log = try MemoryLog.open(storage) { $0.retainBytes = 2 << 20 }
+    var lane = TestLane(log)
+    let old = try #require(log.producer(named: "back")).id
+    #expect(lane.append(old, Mark(epoch: 3, sequence: 500)) == .accepted)
+    let last = lane.commit()
+    log.close()
+    log = try MemoryLog.open(storage) { $0.retainBytes = 2 << 20 }
+    lane = TestLane(log)
+    for _ in 0..<80 { lane.commit([String(repeating: "f", count: 60_000)]) }
+    storage.wait { log.oldestLSN > last }
+    // Until some are forgotten, and so that the definitions of no group need a segment of their own.
+    var number = 0
+    while log.core.names.producerCount > number {
+      #expect(log.producer(named: "n\(number)") != nil)
+      number += 1
+      if number % 100 == 0 { lane.commit(["carries some"]) }
+    }
+    let new = try #require(log.producer(named: "back")).id
+    #expect(new > old && log.mark("back") == Mark())
+    #expect(lane.append(new, Mark(epoch: 1, sequence: 1)) == .accepted)
+    lane.commit()
+    for _ in 0..<2 {
+      let crashed = storage.copy()
+      log.close()
+      storage = crashed
+      log = try MemoryLog.open(storage) { $0.retainBytes = 2 << 20 }
+      TestLane(log).commit(["carries the definitions"])
+      let newest = try #require(storage.paths.last { $0.hasSuffix(".slog") })
+      var scan = TailScan(try SegmentFile.readHeader(newest, on: storage).get())
+      try scan.run(try FileWindow(try LogFile(newest, .read, on: storage)), slotWitness: 0)
+      #expect(scan.definitions.producers.values.filter { $0.name == "back" }.map(\.id) == [new])
+      #expect(log.mark("back") == Mark(epoch: 1, sequence: 1))
+    }
+    log.close()
+  }
+
   @Test("the image of all definitions is what the table says, after growing, marking and forgetting")
   func image() throws {
     var table = DefinitionTable()

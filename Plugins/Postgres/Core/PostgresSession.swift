@@ -7,8 +7,8 @@ package final class PostgresSession {
 
   package let connection: PostgresConnection
   package let shape: TableShape
-  /// Names the server's history: its cluster and timeline. Nil when the server doesn't tell.
-  package let server: String?
+  /// Nil when the server doesn't tell.
+  package let server: ServerHistory?
   private let config: PostgresConfig
 
   /// Connects, and makes the table if it may. Connecting takes until `deadline` at most, each statement as long as the
@@ -69,13 +69,16 @@ package final class PostgresSession {
 
   private static func server(
     _ config: PostgresConfig, _ connection: PostgresConnection
-  ) throws(PostgresFailure) -> String? {
+  ) throws(PostgresFailure) -> ServerHistory? {
     let sql = """
-      SELECT system_identifier || '/' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8)
+      SELECT system_identifier || '/' ||
+        pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8),
+        pg_catalog.pg_stat_get_bgwriter_stat_reset_time()
       FROM pg_catalog.pg_control_system()
       """
     do {
-      return try connection.run(sql, until: limit(config)).first?[0]
+      guard let row = try connection.run(sql, until: limit(config)).first, let line = row[0] else { return nil }
+      return ServerHistory(line: line, statistics: row[1])
     } catch .refused {
       return nil
     }
@@ -83,11 +86,11 @@ package final class PostgresSession {
 
   /// What became of a transaction whose end was not heard of.
   package func fate(of transaction: UncertainRows) throws(PostgresFailure) -> UncertainRows.Fate {
-    guard let server, server == transaction.server else { return .unknown }
+    guard let server, let before = transaction.server, server.line == before.line else { return .unknown }
     do {
       let rows = try connection.run(
         "SELECT pg_catalog.txid_status(\(transaction.transaction))", until: statementLimit)
-      return UncertainRows.Fate(status: rows.first?[0])
+      return UncertainRows.Fate(status: rows.first?[0], mayBeReused: server.mayReuse(before))
     } catch .refused {
       return .unknown
     }
