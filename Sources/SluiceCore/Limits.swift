@@ -51,7 +51,7 @@ package enum Limits {
   /// Producers that a log remembers, and what all definitions may take of a segment, of which a quarter is the most.
   package static let maxProducersPerLog = 65_536
   package static let maxDefinitionBytes = 32 << 20
-  /// How soon a log that remembers as many as it may, and could forget none, looks again.
+  /// How soon a log that remembers as many as it may, and could forget few, looks again.
   package static let producerSweepNanoseconds: Int64 = 1_000_000_000
   /// A group's body is never longer, so a reader can bound its buffer: one record and all definitions.
   package static let maxGroupBodyBytes = 64 << 20

@@ -31,7 +31,7 @@ final class LogNames: Sendable {
     var bytes = 0
     var unwritten: [Definition] = []
     var forgotten: [UInt32] = []
-    /// A look for producers to forget found none until then.
+    /// A look for producers to forget found few, and is not made again until then.
     var nextSweep: Int64 = 0
   }
   private let state: Mutex<State>
@@ -124,10 +124,8 @@ final class LogNames: Sendable {
       state.bytes -= DefinitionCodec.bytes(of: name)
       gone.insert(id)
     }
-    guard !gone.isEmpty else {
-      state.nextSweep = now + Limits.producerSweepNanoseconds
-      return
-    }
+    // A look costs as much as there are names: one that freed little is not made again for each new name.
+    if gone.count < state.known.count / 8 { state.nextSweep = now + Limits.producerSweepNanoseconds }
     // What the commit thread has not heard of it need not hear of. One walk for all of them: there may be as many of
     // either as there are producers, and a source's event loop waits.
     state.unwritten.removeAll { $0.kind == .producer && gone.remove($0.id) != nil }
