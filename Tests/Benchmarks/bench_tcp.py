@@ -76,7 +76,9 @@ def reference(a, scratch, seconds, cold):
     server = subprocess.Popen(
         [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    server.stderr.readline()
+    line = server.stderr.readline()
+    if line != "listening\n":
+        raise SystemExit(f"tcp_reference: {line}")
     result = load(a, port, seconds)
     out, _ = server.communicate(timeout=120)
     return result, json.loads(out)
