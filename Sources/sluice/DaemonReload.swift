@@ -16,6 +16,7 @@ import Logging
 import SluiceCore
 import SluiceHost
 import SluiceIngest
+import SluiceJournal
 import SluiceTopology
 
 extension Daemon {
@@ -108,7 +109,12 @@ extension Daemon {
         undo.append { $0.restore(before) }
       }
       for name in plan.subscribers.added {
-        let started = try await start(settings(name, in: next.topology.subscribers, \.name), plugin(of: name, in: next))
+        let settings = settings(name, in: next.topology.subscribers, \.name)
+        let logs = settings.streams.compactMap { parts.streams[$0]?.log }
+        let fresh = logs.filter { log in !log.cursorNames.contains { $0.name == name } }
+        // A cursor of one that never ran would hold the stream for nobody.
+        undo.append { _ in for log in fresh { _ = log.forgetCursor(name) } }
+        let started = try await start(settings, plugin(of: name, in: next))
         parts.subscribers[name] = started
         undo.append { await $0.takeBack(started) }
       }

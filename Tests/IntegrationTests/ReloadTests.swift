@@ -212,6 +212,8 @@ func names(_ status: [String: Any], _ part: String, where key: String = "name") 
     #expect(report["generation"] as? Int == 1)
     #expect(names(report, "streams") == ["events", "dead"] && names(report, "subscribers") == ["archive"])
     #expect(names(report, "sources") == ["api"])
+    let cursors = (report["streams"] as? [[String: Any]])?.first?["cursors"] as? [[String: Any]]
+    #expect(cursors?.map { $0["subscriber"] as? String } == ["archive"], "nothing is held back for the other")
     #expect(connection.post(#"{"message":"2"}"#)?.status == 202)
     #expect(eventually { connection.get("/ready")?.status == 200 })
     withExtendedLifetime(taken) {}

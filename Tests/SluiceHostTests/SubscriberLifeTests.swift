@@ -1,3 +1,4 @@
+import Glibc
 import SluiceCore
 import SluiceTopology
 import Testing
@@ -39,6 +40,22 @@ import Testing
     let error = #expect(throws: HostError.self) { try rig.subscriber.start() }
     #expect(error?.description == "subscriber it: create answered SLU_E_CONFIG: no file in the state directory")
     #expect(rig.subscriber.status.state == .stopped && rig.reader.isClosed)
+  }
+
+  @Test func aPluginWhoseCreateDoesNotReturnGivesItsCursorsBack() throws {
+    let rig = try SubscriberRig("late")
+    let gate = rig.directory.folder("plugins/it") + "/gate"
+    #expect(mkfifo(gate, 0o600) == 0)
+    rig.reader.append(numbered: 0..<2)
+    let error = #expect(throws: HostError.self) { try rig.subscriber.start(limit: 20_000_000) }
+    #expect(error?.description.hasPrefix("subscriber it: create of plugin late did not return") == true)
+    #expect(rig.subscriber.status.state == .stuck && rig.reader.isClosed)
+    let before = (rig.reader.reads, rig.reader.settles, rig.reader.flushes)
+    // Its thread ends when the plugin lets it, and leaves the readers alone.
+    let other = open(gate, O_WRONLY | O_CLOEXEC)
+    defer { close(other) }
+    #expect(rig.stop() == .stopped && rig.seen.isEmpty)
+    #expect((rig.reader.reads, rig.reader.settles, rig.reader.flushes) == before)
   }
 
   @Test func afterAFatalErrorANewInstanceGoesOn() throws {

@@ -63,8 +63,9 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
   }
 
   /// Makes the instance on its own thread and returns when the plugin's `create` has: a config that it refuses shows
-  /// here. What `start` needs of the world may come later; see `status`. Called once.
-  package func start() throws(HostError) {
+  /// here. What `start` needs of the world may come later; see `status`. When `create` takes longer than `limit`, its
+  /// thread is left behind, and the cursors are free for another. Called once.
+  package func start(limit: Int64 = Limits.pluginStartNanoseconds) throws(HostError) {
     let failed = Paths.makePrivate(stateDirectory)
     guard failed == 0 else {
       throw HostError(subscriber: name, "can't make \(stateDirectory): \(String(cString: strerror(failed)))")
@@ -79,7 +80,7 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
       precondition(thread == nil, "a subscriber is started once")
       thread = OSThread(name: "sub \(name)") { worker.run() }
     }
-    let deadline = Clock.monotonic() + Limits.pluginStartNanoseconds
+    let deadline = Clock.monotonic() + limit
     while true {
       switch shared.life.withLock({ $0.firstCreate }) {
       case .success: return
@@ -88,11 +89,18 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
         throw error
       case nil:
         guard shared.progress.wait(until: deadline) else {
+          let error = HostError(
+            subscriber: name, "create of plugin \(plugin.kind) did not return in \(limit / 1_000_000_000) s")
           shared.stopDeadline.store(deadline, ordering: .releasing)
+          let isLate = shared.life.withLock { life in
+            defer { if life.firstCreate == nil { life.firstCreate = .failure(error) } }
+            return life.firstCreate == nil
+          }
+          guard isLate else { continue }
           shared.enter(.stuck)
-          throw HostError(
-            subscriber: name,
-            "create of plugin \(plugin.kind) did not return in \(Limits.pluginStartNanoseconds / 1_000_000_000) s")
+          // The thread finds the failure before it touches a reader again, and then never does.
+          for reader in readers { reader.close() }
+          throw error
         }
       }
     }

@@ -59,6 +59,9 @@ final class SubscriberWorker: @unchecked Sendable {
     case broken(String)
   }
 
+  /// `create` returned too late: the readers are another's.
+  private var isAbandoned = false
+
   init(
     settings: SubscriberSettings, plugin: LoadedPlugin, options: DeliveryOptions, readers: [any StreamReader],
     replay: ReplayQueue, services: HostServices, shared: SubscriberShared, deadLetters: any DeadLetterSink,
@@ -136,11 +139,18 @@ final class SubscriberWorker: @unchecked Sendable {
       plugin.table.create(plugin.original, services.table, config, &made, clearedError())
     }
     let failure = rc == SLU_OK ? nil : "create answered " + error.pointee.description(of: rc)
-    shared.life.withLock { life in
-      guard life.firstCreate == nil else { return }
-      life.firstCreate = failure.map { .failure(HostError(subscriber: name, $0)) } ?? .success(())
+    isAbandoned = shared.life.withLock { life in
+      if case .failure = life.firstCreate { return true }
+      if life.firstCreate == nil {
+        life.firstCreate = failure.map { .failure(HostError(subscriber: name, $0)) } ?? .success(())
+      }
+      return false
     }
     shared.progress.ring()
+    if isAbandoned {
+      if failure == nil { plugin.table.destroy(made) }
+      return "create returned when nobody waited for it any more"
+    }
     guard failure == nil else { return failure }
     instance = made
     shared.interruptible.withLock { $0 = UInt(bitPattern: made) }
@@ -200,6 +210,7 @@ final class SubscriberWorker: @unchecked Sendable {
 
   /// The subscriber ends: cursors are written, readers closed.
   private func leave() {
+    if isAbandoned { return end() }
     keepBooks(now: Clock.monotonic())
     waitForDeadLetters()
     desk.close()
@@ -211,11 +222,16 @@ final class SubscriberWorker: @unchecked Sendable {
         logger.error("cursor not written", metadata: ["stream": "\(feed.reader.streamName)", "why": "\(error)"])
       }
     }
+    end()
+  }
+
+  private func end() {
     shared.life.withLock { life in
       life.isDone = true
       if life.state != .stuck { life.state = .stopped }
     }
-    for feed in feeds { feed.reader.close() }
+    // Who left the thread behind has closed the others.
+    if isAbandoned { replay.close() } else { for feed in feeds { feed.reader.close() } }
     shared.progress.ring()
   }
 
