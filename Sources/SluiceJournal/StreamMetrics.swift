@@ -105,7 +105,9 @@ extension StreamLog {
 
   private func rejects(_ labels: [(String, String)]) -> MetricFamily {
     MetricFamily(
-      "sluice_stream_rejected_total", .counter, help: "Appends refused, by reason.",
+      "sluice_stream_rejected_total", .counter,
+      help:
+        "Appends refused, by reason; what waits for room counts at each try. Sources count what producers were refused.",
       samples: RejectReason.allCases.map {
         .init(labels + [("reason", $0.rawValue)], Double(core.counters.rejected($0)))
       })

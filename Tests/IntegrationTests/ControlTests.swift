@@ -83,6 +83,17 @@ final class ControlConnection {
     #expect(daemon.stop() == 0)
   }
 
+  @Test("A file of somebody's in the place of the socket is left alone, and the daemon says what is in its way")
+  func aFileInTheWay() throws {
+    let folder = TemporaryFolder()
+    let topology = Sketch().write(to: folder)
+    try FileManager.default.createDirectory(atPath: folder.path + "/data", withIntermediateDirectories: true)
+    let path = folder.write("data/control.sock", "mine")
+    let run = ChildProcess.run(Products.sluice, ["run", "-c", topology])
+    #expect(run.status != 0 && run.text.contains("control.sock"), "\(run.text)")
+    #expect(FileManager.default.contents(atPath: path) == Data("mine".utf8))
+  }
+
   @Test("A data directory whose path is longer than a socket's address may be still has its socket")
   func longPath() throws {
     let folder = TemporaryFolder()

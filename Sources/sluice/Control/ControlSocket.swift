@@ -23,12 +23,19 @@ enum ControlSocket {
         close(other)
         throw failed(made, EADDRINUSE)
       }
+      // A socket that nobody answers on is what a crash leaves behind; anything else is somebody's.
+      guard isSocket("\(directory)/\(name)") else { throw failed(made, EADDRINUSE) }
       unlink("\(directory)/\(name)")
       (bound, code) = try call(directory, made, Glibc.bind)
     }
     guard bound else { throw failed(made, code) }
     guard Glibc.listen(made, Int32(Limits.maxControlConnections)) == 0 else { throw failed(made) }
     return made
+  }
+
+  private static func isSocket(_ path: String) -> Bool {
+    var info = stat()
+    return lstat(path, &info) == 0 && info.st_mode & S_IFMT == S_IFSOCK
   }
 
   static func connect(to directory: String) throws(ControlFault) -> Int32 {

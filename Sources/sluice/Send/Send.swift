@@ -55,7 +55,7 @@ struct Send: ParsableCommand {
   @Option(help: "Send so many generated records.")
   var count: UInt64?
 
-  @Option(help: "Send generated records for so long: 30s, 5m.")
+  @Option(help: "Send generated records for so long: 30s, 5m. With --rate, what was due by then is still sent.")
   var duration: Nanoseconds?
 
   @Option(help: "Bytes of a generated record.")
