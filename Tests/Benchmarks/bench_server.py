@@ -177,11 +177,11 @@ subscribers:
     def lines(self):
         """Records in the output."""
         count = 0
-        for path in sorted(self.output.rglob("*")):
-            if path.is_file():
-                with open(path, "rb") as f:
-                    while chunk := f.read(1 << 20):
-                        count += chunk.count(b"\n")
+        # The subscriber's own marker lies beside its files.
+        for path in sorted(self.output.rglob("*.ndjson")):
+            with open(path, "rb") as f:
+                while chunk := f.read(1 << 20):
+                    count += chunk.count(b"\n")
         return count
 
     def settle(self, result):
