@@ -20,7 +20,7 @@ import Synchronization
 /// `@unchecked Sendable`: all variables are touched on `eventLoop` only; the commit thread holds nothing but a closure
 /// that it hands to `eventLoop.execute`. What every request touches is `@exclusivity(unchecked)`, for the reason that
 /// `HTTPConnection` gives.
-final class HTTPLoop: @unchecked Sendable {
+final class HTTPLoop: SourceLoop, @unchecked Sendable {
   /// An answer in the queue. A run of plain `202`s to one connection is one answer with a count.
   struct Answer {
     var connection: HTTPConnection

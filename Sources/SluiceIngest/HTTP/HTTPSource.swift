@@ -12,7 +12,7 @@ package final class HTTPSource: IngestSource {
   private let group: MultiThreadedEventLoopGroup
   private let logger: Logger
   private let loops: [HTTPLoop]
-  private let listener = Mutex<(any Channel)?>(nil)
+  private let acceptor = Acceptor()
 
   package init(
     _ options: HTTPSourceOptions, stream: (any IngestStream)?, group: MultiThreadedEventLoopGroup,
@@ -55,34 +55,17 @@ package final class HTTPSource: IngestSource {
       await drain(within: .zero)
       throw error
     }
-    listener.withLock { $0 = channel }
+    acceptor.accept(on: channel)
     logger.info(
       "listening",
       metadata: ["source": "\(settings.name)", "address": "\(socket.addressText)", "loops": "\(loops.count)"])
     return socket.address
   }
 
-  package func stopAccepting() async {
-    let channel = listener.withLock { listener in
-      defer { listener = nil }
-      return listener
-    }
-    // A listener that is gone already is what was wanted.
-    try? await channel?.close().get()
-  }
+  package func stopAccepting() async { await acceptor.stop() }
 
   package func drain(within limit: Duration) async {
-    await stopAccepting()
-    let nanoseconds = limit.components.seconds * 1_000_000_000 + limit.components.attoseconds / 1_000_000_000
-    let limit = TimeAmount.nanoseconds(nanoseconds)
-    let drains = loops.map { loop in loop.eventLoop.flatSubmit { loop.drain(within: limit) } }
-    for drain in drains {
-      do {
-        try await drain.get()
-      } catch {
-        logger.error("draining failed", metadata: ["source": "\(settings.name)", "error": "\(error)"])
-      }
-    }
+    await acceptor.drain(loops, within: limit, source: name, logger: logger)
   }
 
   package func metrics() -> [MetricFamily] {

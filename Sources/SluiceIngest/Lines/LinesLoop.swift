@@ -9,7 +9,7 @@ import Synchronization
 
 /// `@unchecked Sendable`: all variables are touched on `eventLoop` only; the commit thread holds nothing but a closure
 /// that it hands to `eventLoop.execute`.
-final class LinesLoop: @unchecked Sendable {
+final class LinesLoop: SourceLoop, @unchecked Sendable {
   let eventLoop: any EventLoop
   let settings: LinesSettings
   let counters = LineCounters()

@@ -43,7 +43,7 @@ package final class LinesSource: IngestSource {
   private let group: MultiThreadedEventLoopGroup
   private let logger: Logger
   private let loops: [LinesLoop]
-  private let listener = Mutex<(any Channel)?>(nil)
+  private let acceptor = Acceptor()
 
   package init(
     _ options: LinesSourceOptions, stream: any IngestStream, group: MultiThreadedEventLoopGroup, logger: Logger
@@ -83,32 +83,15 @@ package final class LinesSource: IngestSource {
       await drain(within: .zero)
       throw error
     }
-    listener.withLock { $0 = channel }
+    acceptor.accept(on: channel)
     logger.info("listening", metadata: ["source": "\(name)", "address": "\(socket.addressText)", "framing": "lines"])
     return socket.address
   }
 
-  package func stopAccepting() async {
-    let channel = listener.withLock { listener in
-      defer { listener = nil }
-      return listener
-    }
-    // A listener that is gone already is what was wanted.
-    try? await channel?.close().get()
-  }
+  package func stopAccepting() async { await acceptor.stop() }
 
   package func drain(within limit: Duration) async {
-    await stopAccepting()
-    let nanoseconds = limit.components.seconds * 1_000_000_000 + limit.components.attoseconds / 1_000_000_000
-    let limit = TimeAmount.nanoseconds(nanoseconds)
-    let drains = loops.map { loop in loop.eventLoop.flatSubmit { loop.drain(within: limit) } }
-    for drain in drains {
-      do {
-        try await drain.get()
-      } catch {
-        logger.error("draining failed", metadata: ["source": "\(name)", "error": "\(error)"])
-      }
-    }
+    await acceptor.drain(loops, within: limit, source: name, logger: logger)
   }
 
   package func metrics() -> [MetricFamily] {

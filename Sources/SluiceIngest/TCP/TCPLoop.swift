@@ -22,7 +22,7 @@ import Synchronization
 
 /// `@unchecked Sendable`: all variables are touched on `eventLoop` only; the commit thread holds nothing but a closure
 /// that it hands to `eventLoop.execute`.
-final class TCPLoop: @unchecked Sendable {
+final class TCPLoop: SourceLoop, @unchecked Sendable {
   /// What a channel is owed once a batch is durable.
   struct Answer {
     var channel: TCPChannel
