@@ -6,7 +6,8 @@ import Synchronization
 // group. After `idleMarkerNanoseconds` without records an empty group is written and synced: its watermark is the
 // witness of the group before.
 
-/// `@unchecked Sendable`: made on one thread and handed to the commit thread, which alone touches it from then on.
+/// `@unchecked Sendable`: made on one thread and handed to the commit thread, or to whoever drives the log by hand, which
+/// alone touches it from then on.
 final class Committer: @unchecked Sendable {
   private let core: LogCore
   private var segment: ActiveSegment
@@ -44,25 +45,40 @@ final class Committer: @unchecked Sendable {
 
   // MARK: The loop
 
+  /// What is to be done after one round.
+  enum Step: Equatable {
+    case again
+    case rest
+    case wait(until: Int64)
+    case over
+  }
+
   func run() {
-    do throws(IOFault) {
-      while true {
-        let count = core.ring.take(into: extents, maxBytes: core.options.groupBytes)
-        if count > 0 {
-          try retryingWithoutSpace { () throws(IOFault) in try commit(count) }
-          if core.options.durability == .memory { rest() }
-          continue
-        }
-        if core.isClosing.load(ordering: .acquiring) {
-          if core.ring.pending.bytes == 0 { break }
-          continue
-        }
-        let deadline = try serveIdleness()
-        core.commitBell.wait(until: deadline)
+    while true {
+      switch step() {
+      case .again: continue
+      case .rest: rest()
+      case .wait(let deadline): core.commitBell.wait(until: deadline)
+      case .over: return
       }
+    }
+  }
+
+  /// One round: a group if records wait, else what idleness or the end ask for.
+  func step() -> Step {
+    do throws(IOFault) {
+      let count = core.ring.take(into: extents, maxBytes: core.options.groupBytes)
+      if count > 0 {
+        try retryingWithoutSpace { () throws(IOFault) in try commit(count) }
+        return core.options.durability == .memory ? .rest : .again
+      }
+      guard core.isClosing.load(ordering: .acquiring) else { return .wait(until: try serveIdleness()) }
+      if core.ring.pending.bytes > 0 { return .again }
       try retryingWithoutSpace { () throws(IOFault) in try finish() }
+      return .over
     } catch {
       leave(error)
+      return .over
     }
   }
 
@@ -114,8 +130,8 @@ final class Committer: @unchecked Sendable {
       guard now >= due else { return min(deadline, due) }
       try retryingWithoutSpace { () throws(IOFault) in
         try syncIfDirty()
-        try writeGroup(extents: 0, flags: .idle)
-        try sync()
+        try writeGroup(extents: 0, flags: .idle, .markerWrite)
+        try sync(.markerSync)
       }
       needsMarker = false
       core.counters.countMarker()
@@ -150,17 +166,17 @@ final class Committer: @unchecked Sendable {
   private func commit(_ count: Int) throws(IOFault) {
     let started = Clock.monotonic()
     let first = extents[0].firstLSN
-    let group = try writeGroup(extents: count, flags: [])
+    let group = try writeGroup(extents: count, flags: [], .groupWrite)
     core.ring.finishWrite()
     precondition(group.firstLSN == first && group.nextLSN == extents[count - 1].nextLSN, "LSNs follow each other")
     let last = group.nextLSN - 1
     core.writtenLSN.store(last, ordering: .sequentiallyConsistent)
     if core.options.durability == .fsync {
-      try sync()
+      try sync(.groupSync)
     } else if started - lastSync >= Limits.lazySyncNanoseconds
       || core.syncRequested.exchange(false, ordering: .acquiringAndReleasing)
     {
-      try sync()
+      try sync(.groupSync)
     }
     // The sync of the cursors may have failed meanwhile: from then on nobody is told of anything.
     if core.hasFailed.load(ordering: .acquiring), let fault = core.fault { throw fault }
@@ -181,11 +197,11 @@ final class Committer: @unchecked Sendable {
     core.lanes.forEach { $0.wakeIfReached(acknowledged) }
   }
 
-  private func syncIfDirty() throws(IOFault) { if isDirty { try sync() } }
+  private func syncIfDirty() throws(IOFault) { if isDirty { try sync(.groupSync) } }
 
-  private func sync() throws(IOFault) {
+  private func sync(_ point: StoragePoint) throws(IOFault) {
     let started = Clock.monotonic()
-    try segment.file.sync()
+    try segment.file.sync(point)
     isDirty = false
     lastSync = Clock.monotonic()
     core.counters.countSync(nanoseconds: lastSync - started)
@@ -195,7 +211,9 @@ final class Committer: @unchecked Sendable {
 
   /// Writes one group of the first `count` extents. Repeatable: until it returns, the same call writes the same place.
   @discardableResult
-  private func writeGroup(extents count: Int, flags: GroupHeader.Flags) throws(IOFault) -> GroupHeader {
+  private func writeGroup(
+    extents count: Int, flags: GroupHeader.Flags, _ point: StoragePoint
+  ) throws(IOFault) -> GroupHeader {
     var recordBytes = 0
     for place in 0..<count { recordBytes += extents[place].length }
     if let news = core.names.takeNews() {
@@ -222,7 +240,7 @@ final class Committer: @unchecked Sendable {
       piecesUsed += 1
     }
     isDirty = true
-    try segment.file.write(UnsafeMutableBufferPointer(rebasing: pieces[..<piecesUsed]), at: segment.offset)
+    try segment.file.write(UnsafeMutableBufferPointer(rebasing: pieces[..<piecesUsed]), at: segment.offset, point)
     definitions.wrote()
     core.catalog.wroteGroup(group, at: segment.offset)
     segment.wrote(group)
@@ -339,11 +357,11 @@ final class Committer: @unchecked Sendable {
 
   private func seal() throws(IOFault) {
     try syncIfDirty()
-    try writeGroup(extents: 0, flags: .seal)
-    try sync()
+    try writeGroup(extents: 0, flags: .seal, .sealWrite)
+    try sync(.sealSync)
     segment.isSealed = true
     // What was laid out and not used. Nothing depends on it.
-    try? segment.file.truncate(to: segment.offset)
+    try? segment.file.truncate(to: segment.offset, .sealTruncate)
   }
 
   /// The last group of an orderly end: after it, the next start knows that nothing is missing.

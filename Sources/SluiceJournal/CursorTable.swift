@@ -118,6 +118,17 @@ final class CursorFile: Sendable {
     var file: LogFile
     var generation: UInt64
   }
+  /// What a slot is written for.
+  enum Moment {
+    /// Positions that moved.
+    case move
+    /// A segment that is about to go.
+    case trim
+
+    var write: StoragePoint { self == .move ? .cursorWrite : .trimWrite }
+    var sync: StoragePoint { self == .move ? .cursorSync : .trimSync }
+  }
+
   private let state: Mutex<State>
 
   init(_ file: consuming LogFile, generation: UInt64) {
@@ -126,17 +137,17 @@ final class CursorFile: Sendable {
 
   /// Writes the next generation and syncs it. `make` is called under the mutex, so that a later generation never says
   /// less than an earlier one.
-  func write(_ make: (_ generation: UInt64) -> CursorSlot) throws(IOFault) {
+  func write(at moment: Moment, _ make: (_ generation: UInt64) -> CursorSlot) throws(IOFault) {
     let result = state.withLock { state -> Result<Void, IOFault> in
       Result { () throws(IOFault) in
         let slot = make(state.generation + 1)
         let bytes = slot.encoded()
         var fault: IOFault?
         bytes.withUnsafeBytes { raw in
-          do throws(IOFault) { try state.file.write(raw, at: slot.offset) } catch { fault = error }
+          do throws(IOFault) { try state.file.write(raw, at: slot.offset, moment.write) } catch { fault = error }
         }
         if let fault { throw fault }
-        try state.file.sync()
+        try state.file.sync(moment.sync)
         state.generation += 1
       }
     }

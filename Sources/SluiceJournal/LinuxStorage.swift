@@ -47,7 +47,7 @@ package struct LinuxStorage: LogStorage {
   }
 
   package func write(
-    _ handle: Int32, _ pieces: UnsafeMutableBufferPointer<WritePiece>, at offset: Int
+    _ handle: Int32, _ pieces: UnsafeMutableBufferPointer<WritePiece>, at offset: Int, _: StoragePoint
   ) throws(IOFault) {
     precondition(pieces.count <= Limits.maxGroupPieces + 3, "IOV_MAX is 1,024")
     guard var vector = pieces.baseAddress else { return }
@@ -77,20 +77,20 @@ package struct LinuxStorage: LogStorage {
     }
   }
 
-  package func sync(_ handle: Int32) throws(IOFault) {
+  package func sync(_ handle: Int32, _: StoragePoint) throws(IOFault) {
     // Not retried after EINTR or any other failure: the kernel may have dropped the pages and marked them clean.
     guard fdatasync(handle) == 0 else { throw IOFault(.sync, name(of: handle), errno) }
   }
 
   package func dropCache(_ handle: Int32) { _ = posix_fadvise(handle, 0, 0, POSIX_FADV_DONTNEED) }
 
-  package func allocate(_ handle: Int32, bytes: Int) throws(IOFault) {
+  package func allocate(_ handle: Int32, bytes: Int, _: StoragePoint) throws(IOFault) {
     var code: Int32
     repeat { code = posix_fallocate(handle, 0, bytes) } while code == EINTR
     guard code == 0 else { throw IOFault(.allocate, name(of: handle), code) }
   }
 
-  package func truncate(_ handle: Int32, to bytes: Int) throws(IOFault) {
+  package func truncate(_ handle: Int32, to bytes: Int, _: StoragePoint) throws(IOFault) {
     guard retrying({ ftruncate(handle, bytes) }) == 0 else { throw IOFault(.truncate, name(of: handle), errno) }
   }
 
@@ -108,11 +108,11 @@ package struct LinuxStorage: LogStorage {
     return true
   }
 
-  package func rename(_ from: String, to: String) throws(IOFault) {
+  package func rename(_ from: String, to: String, _: StoragePoint) throws(IOFault) {
     guard Glibc.rename(from, to) == 0 else { throw IOFault(.rename, from, errno) }
   }
 
-  package func unlink(_ path: String) throws(IOFault) {
+  package func unlink(_ path: String, _: StoragePoint) throws(IOFault) {
     guard Glibc.unlink(path) == 0 else { throw IOFault(.unlink, path, errno) }
   }
 
@@ -125,7 +125,7 @@ package struct LinuxStorage: LogStorage {
     }
   }
 
-  package func syncDirectory(_ path: String) throws(IOFault) {
+  package func syncDirectory(_ path: String, _: StoragePoint) throws(IOFault) {
     let handle = retrying { Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
     guard handle >= 0 else { throw IOFault(.open, path, errno) }
     defer { _ = Glibc.close(handle) }

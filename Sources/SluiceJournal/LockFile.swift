@@ -9,7 +9,7 @@ enum LockFile {
     do throws(IOFault) {
       let file = try LogFile(path, .readWriteCreate, on: storage)
       guard try file.lock() else { throw IOFault(.lock, path, EWOULDBLOCK) }
-      try file.truncate(to: 0)
+      try file.truncate(to: 0, .lockTruncate)
       // A full disk must not keep a log from being drained: the lock holds without the number.
       do throws(IOFault) { try write("\(getpid())\n", to: file) } catch  where error.isNoSpace {}
       return file
@@ -27,7 +27,7 @@ enum LockFile {
     let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: text.utf8.count, alignment: 1)
     defer { bytes.deallocate() }
     bytes.copyBytes(from: text.utf8)
-    try file.write(UnsafeRawBufferPointer(bytes), at: 0)
+    try file.write(UnsafeRawBufferPointer(bytes), at: 0, .lockWrite)
   }
 
   private static func holder(_ path: String, _ storage: any LogStorage) -> String? {

@@ -198,11 +198,11 @@ final class LogCore: Sendable {
   }
 
   /// Writes the cursors now. A failed sync is final, as anywhere.
-  func writeCursors() throws(IOFault) {
+  func writeCursors(at moment: CursorFile.Moment = .move) throws(IOFault) {
     cursors.dirty.store(false, ordering: .sequentiallyConsistent)
     do throws(IOFault) {
       var durable: UInt64 = 0
-      try cursorFile.write {
+      try cursorFile.write(at: moment) {
         let slot = cursorSlot($0)
         durable = slot.durableLSN
         return slot

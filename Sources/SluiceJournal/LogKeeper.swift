@@ -153,10 +153,10 @@ final class LogKeeper: @unchecked Sendable {
     let before = core.trimLSN.exchange(next, ordering: .acquiringAndReleasing)
     precondition(next >= before, "trim_lsn only rises")
     do throws(IOFault) {
-      try core.writeCursors()
+      try core.writeCursors(at: .trim)
       core.catalog.removeOldest(baseLSN)
-      try core.storage.unlink(core.path(SegmentFile.name(baseLSN)))
-      try core.storage.syncDirectory(core.options.directory)
+      try core.storage.unlink(core.path(SegmentFile.name(baseLSN)), .segmentUnlink)
+      try core.storage.syncDirectory(core.options.directory, .trimDirectorySync)
     } catch {
       report(error)
       return false

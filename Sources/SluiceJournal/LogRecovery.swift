@@ -115,15 +115,15 @@ struct LogRecovery {
     let bytes = first.encoded()
     try io { () throws(IOFault) in
       // Emptied first: of what could not be read, nothing may come back as a higher generation.
-      try file.truncate(to: 0)
-      try file.allocate(bytes: 2 * Limits.cursorSlotBytes)
+      try file.truncate(to: 0, .slotsTruncate)
+      try file.allocate(bytes: 2 * Limits.cursorSlotBytes, .slotsAllocate)
       var fault: IOFault?
       bytes.withUnsafeBytes { raw in
-        do throws(IOFault) { try file.write(raw, at: first.offset) } catch { fault = error }
+        do throws(IOFault) { try file.write(raw, at: first.offset, .slotsWrite) } catch { fault = error }
       }
       if let fault { throw fault }
-      try file.sync()
-      try storage.syncDirectory(options.directory)
+      try file.sync(.slotsSync)
+      try storage.syncDirectory(options.directory, .slotsDirectorySync)
     }
     return file
   }
@@ -182,7 +182,7 @@ struct LogRecovery {
 
   private func giveBackSpace(_ scan: TailScan) throws(IOFault) {
     let file = path(SegmentFile.name(scan.header.baseLSN))
-    try LogFile(file, .readWrite, on: storage).truncate(to: max(scan.usedEnd, scan.end))
+    try LogFile(file, .readWrite, on: storage).truncate(to: max(scan.usedEnd, scan.end), .tailTruncate)
   }
 
   /// Lays out the new segment. A full disk must not keep a log from being drained, since that is what makes room: then

@@ -52,7 +52,8 @@ package struct WritePiece {
 }
 
 /// Everything that the log asks of a file system, so that another one can be put underneath. Handles are what `open`
-/// returned. Every call may block. Calls on different handles may come from different threads.
+/// returned. Every call may block. Calls on different handles may come from different threads. What changes the disk
+/// says at which point of the log's life it does.
 package protocol LogStorage: Sendable {
   func open(_ path: String, _ mode: OpenMode) throws(IOFault) -> Int32
   func close(_ handle: Int32)
@@ -60,20 +61,22 @@ package protocol LogStorage: Sendable {
   func read(_ handle: Int32, into target: UnsafeMutableRawBufferPointer, at offset: Int) throws(IOFault) -> Int
   /// Writes all pieces one after the other from `offset` on, in as few calls as the kernel makes it. The pieces are
   /// scratch: they may be changed.
-  func write(_ handle: Int32, _ pieces: UnsafeMutableBufferPointer<WritePiece>, at offset: Int) throws(IOFault)
+  func write(
+    _ handle: Int32, _ pieces: UnsafeMutableBufferPointer<WritePiece>, at offset: Int, _ point: StoragePoint
+  ) throws(IOFault)
   /// Data and what is needed to read it back are on the device when this returns.
-  func sync(_ handle: Int32) throws(IOFault)
+  func sync(_ handle: Int32, _ point: StoragePoint) throws(IOFault)
   /// Asks that reads come from the device, not from memory.
   func dropCache(_ handle: Int32)
-  func allocate(_ handle: Int32, bytes: Int) throws(IOFault)
-  func truncate(_ handle: Int32, to bytes: Int) throws(IOFault)
+  func allocate(_ handle: Int32, bytes: Int, _ point: StoragePoint) throws(IOFault)
+  func truncate(_ handle: Int32, to bytes: Int, _ point: StoragePoint) throws(IOFault)
   func size(_ handle: Int32) throws(IOFault) -> Int
   /// Takes the exclusive lock of an open file, without waiting; false when another process has it.
   func lock(_ handle: Int32) throws(IOFault) -> Bool
-  func rename(_ from: String, to: String) throws(IOFault)
-  func unlink(_ path: String) throws(IOFault)
+  func rename(_ from: String, to: String, _ point: StoragePoint) throws(IOFault)
+  func unlink(_ path: String, _ point: StoragePoint) throws(IOFault)
   func makeDirectory(_ path: String) throws(IOFault)
-  func syncDirectory(_ path: String) throws(IOFault)
+  func syncDirectory(_ path: String, _ point: StoragePoint) throws(IOFault)
   /// The regular files of a directory. Empty when it does not exist.
   func list(_ directory: String) throws(IOFault) -> [FileEntry]
   func freeBytes(_ directory: String) throws(IOFault) -> Int
@@ -97,26 +100,32 @@ package struct LogFile: ~Copyable, Sendable {
     try storage.read(handle, into: target, at: offset)
   }
 
-  package func write(_ pieces: UnsafeMutableBufferPointer<WritePiece>, at offset: Int) throws(IOFault) {
-    try storage.write(handle, pieces, at: offset)
+  package func write(
+    _ pieces: UnsafeMutableBufferPointer<WritePiece>, at offset: Int, _ point: StoragePoint
+  ) throws(IOFault) {
+    try storage.write(handle, pieces, at: offset, point)
   }
 
-  package func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(IOFault) {
+  package func write(_ bytes: UnsafeRawBufferPointer, at offset: Int, _ point: StoragePoint) throws(IOFault) {
     guard let base = bytes.baseAddress else { return }
     var piece = WritePiece(base, bytes.count)
     var fault: IOFault?
     withUnsafeMutablePointer(to: &piece) { pointer in
       do throws(IOFault) {
-        try storage.write(handle, UnsafeMutableBufferPointer(start: pointer, count: 1), at: offset)
+        try storage.write(handle, UnsafeMutableBufferPointer(start: pointer, count: 1), at: offset, point)
       } catch { fault = error }
     }
     if let fault { throw fault }
   }
 
-  package func sync() throws(IOFault) { try storage.sync(handle) }
+  package func sync(_ point: StoragePoint) throws(IOFault) { try storage.sync(handle, point) }
   package func dropCache() { storage.dropCache(handle) }
-  package func allocate(bytes: Int) throws(IOFault) { try storage.allocate(handle, bytes: bytes) }
-  package func truncate(to bytes: Int) throws(IOFault) { try storage.truncate(handle, to: bytes) }
+  package func allocate(bytes: Int, _ point: StoragePoint) throws(IOFault) {
+    try storage.allocate(handle, bytes: bytes, point)
+  }
+  package func truncate(to bytes: Int, _ point: StoragePoint) throws(IOFault) {
+    try storage.truncate(handle, to: bytes, point)
+  }
   package func size() throws(IOFault) -> Int { try storage.size(handle) }
   package func lock() throws(IOFault) -> Bool { try storage.lock(handle) }
 }

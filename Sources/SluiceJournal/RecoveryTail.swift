@@ -23,7 +23,7 @@ extension LogRecovery {
       }
       let window = try io { () throws(IOFault) in
         let file = try LogFile(path(SegmentFile.name(last.baseLSN)), .readWrite, on: storage)
-        try file.sync()
+        try file.sync(.tailSync)
         file.dropCache()
         return try FileWindow(file)
       }
@@ -64,9 +64,9 @@ extension LogRecovery {
       let kept = SegmentFile.quarantineName + "/" + name + ".bad"
       try io { () throws(IOFault) in
         try storage.makeDirectory(path(SegmentFile.quarantineName))
-        try storage.rename(path(name), to: path(kept))
-        try storage.syncDirectory(path(SegmentFile.quarantineName))
-        try storage.syncDirectory(options.directory)
+        try storage.rename(path(name), to: path(kept), .quarantineRename)
+        try storage.syncDirectory(path(SegmentFile.quarantineName), .quarantineDirectorySync)
+        try storage.syncDirectory(options.directory, .quarantineParentSync)
       }
       quarantined.append(kept)
       findings.append(
@@ -120,16 +120,16 @@ extension LogRecovery {
       while offset < end {
         let bytes = try window.bytes(at: offset, count: min(end - offset, Limits.coldReadBufferBytes))
         guard !bytes.isEmpty else { break }
-        try copy.write(bytes, at: offset - start)
+        try copy.write(bytes, at: offset - start, .quarantineWrite)
         offset += bytes.count
       }
-      try copy.sync()
-      try storage.rename(temporary, to: path(kept))
-      try storage.syncDirectory(directory)
-      try storage.syncDirectory(options.directory)
+      try copy.sync(.quarantineSync)
+      try storage.rename(temporary, to: path(kept), .quarantineRename)
+      try storage.syncDirectory(directory, .quarantineDirectorySync)
+      try storage.syncDirectory(options.directory, .quarantineParentSync)
     } catch  where error.isNoSpace {
       // The copy is for people; the bytes themselves stay where they are.
-      try? storage.unlink(temporary)
+      try? storage.unlink(temporary, .quarantineUnlink)
       return segment
     } catch {
       throw JournalError(error)

@@ -26,10 +26,10 @@ package enum SegmentFile {
   static func layOut(in directory: String, bytes: Int, on storage: any LogStorage) throws(IOFault) -> LogFile {
     let file = try LogFile(directory + "/" + nextName, .createEmpty, on: storage)
     do throws(IOFault) {
-      try file.allocate(bytes: bytes)
+      try file.allocate(bytes: bytes, .nextAllocate)
     } catch {
       // What it got before there was no more would be missing elsewhere, and is of no use here.
-      try? file.truncate(to: 0)
+      try? file.truncate(to: 0, .nextTruncate)
       throw error
     }
     return file
@@ -43,10 +43,10 @@ package enum SegmentFile {
       byteCount: Limits.segmentHeaderBytes, alignment: Limits.groupAlignment)
     defer { bytes.deallocate() }
     header.encode(to: bytes)
-    try file.write(UnsafeRawBufferPointer(bytes), at: 0)
-    try file.sync()
-    try storage.rename(directory + "/" + nextName, to: directory + "/" + name(header.baseLSN))
-    try storage.syncDirectory(directory)
+    try file.write(UnsafeRawBufferPointer(bytes), at: 0, .headerWrite)
+    try file.sync(.headerSync)
+    try storage.rename(directory + "/" + nextName, to: directory + "/" + name(header.baseLSN), .segmentRename)
+    try storage.syncDirectory(directory, .segmentDirectorySync)
   }
 
   /// The header of a segment file, read from its start.

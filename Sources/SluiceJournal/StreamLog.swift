@@ -7,9 +7,11 @@ import Synchronization
 package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
   package let recovery: RecoveryReport
   let core: LogCore
-  private let keeper: LogKeeper
-  private let commitThread: OSThread
-  private let keeperThread: OSThread
+  let committer: Committer
+  let keeper: LogKeeper
+  /// None when the log is driven by hand.
+  private let commitThread: OSThread?
+  private let keeperThread: OSThread?
   private let lock: Mutex<LogFile?>
   private let isClosed = Mutex<Bool>(false)
 
@@ -20,14 +22,14 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
     try options.check()
     var recovery = LogRecovery(options, storage)
     let recovered = try recovery.run()
-    let log = StreamLog(recovered, options, observer, storage)
+    let log = StreamLog(recovered, options, observer, storage, hasThreads: true)
     for event in log.recovery.findings { observer.logEvent(event) }
     return log
   }
 
   private init(
     _ recovered: consuming RecoveredLog, _ options: StreamOptions, _ observer: any LogObserver,
-    _ storage: any LogStorage
+    _ storage: any LogStorage, hasThreads: Bool
   ) {
     recovery = recovered.report
     let start = recovered.start
@@ -41,10 +43,31 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
         InstalledSegment(file: recovered.file, header: start.header), limit: options.effectiveSegmentBytes),
       definitions: start.definitions, lastTime: start.lastTime)
     let keeper = LogKeeper(core, cursorsLost: recovered.cursorsLost)
+    self.committer = committer
     self.keeper = keeper
-    commitThread = OSThread(name: "commit \(options.name)") { committer.run() }
-    keeperThread = OSThread(name: "keep \(options.name)") { keeper.run() }
+    commitThread = hasThreads ? OSThread(name: "commit \(options.name)") { committer.run() } : nil
+    keeperThread = hasThreads ? OSThread(name: "keep \(options.name)") { keeper.run() } : nil
   }
+
+  // MARK: By hand
+
+  /// The same without threads: whoever opens it calls `stepCommit` and `stepKeeper`, from one thread at a time, so that
+  /// a simulation decides what happens when.
+  package static func openByHand(
+    _ options: StreamOptions, observer: any LogObserver, storage: any LogStorage
+  ) throws(JournalError) -> StreamLog {
+    try options.check()
+    var recovery = LogRecovery(options, storage)
+    let log = StreamLog(try recovery.run(), options, observer, storage, hasThreads: false)
+    for event in log.recovery.findings { observer.logEvent(event) }
+    return log
+  }
+
+  /// One round of the commit thread: a group, a marker that is due, or nothing. False once it is over.
+  package func stepCommit() -> Bool { committer.step() != .over }
+
+  /// One round of the keeper at a moment of the monotonic clock.
+  package func stepKeeper(now: Int64) { _ = keeper.tick(now: now) }
 
   // MARK: In
 
@@ -147,15 +170,15 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
     core.setFull(.closing, true)
     core.isClosing.store(true, ordering: .releasing)
     core.commitBell.ring()
-    commitThread.join()
+    if let commitThread { commitThread.join() } else { while stepCommit() {} }
     keeper.requestStop()
-    keeperThread.join()
+    keeperThread?.join()
     if !core.hasFailed.load(ordering: .acquiring) {
       // What fails here costs that some records are delivered again.
       do throws(IOFault) { try core.writeCursors() } catch { core.observer.logEvent(.retrying(error)) }
     }
     if core.nextFile.withLock({ $0.take() }) != nil {
-      try? core.storage.unlink(core.path(SegmentFile.nextName))
+      try? core.storage.unlink(core.path(SegmentFile.nextName), .nextUnlink)
     }
     _ = lock.withLock { $0.take() }
   }

@@ -61,7 +61,7 @@ struct EnduranceTests {
     for _ in 0..<100 { TestLane(log).commit([filler]) }
     log.close()
     let segments = MemoryLog.segments(storage).count
-    try storage.unlink("d/cursors.slot")
+    try storage.unlink("d/cursors.slot", .segmentUnlink)
     log = try MemoryLog.open(storage) { $0.retainBytes = 2 << 20 }
     let keeper = LogKeeper(log.core, cursorsLost: true)
     _ = keeper.tick(now: Clock.monotonic())

@@ -39,7 +39,7 @@ final class TestDirectory: Sendable {
 
   func write(_ name: String, _ bytes: [UInt8]) throws {
     let file = try LogFile(path + "/" + name, .createEmpty, on: LinuxStorage())
-    try bytes.withUnsafeBytes { try file.write($0, at: 0) }
+    try bytes.withUnsafeBytes { try file.write($0, at: 0, .groupWrite) }
   }
 
   /// Flips the bits of `mask` in one byte.
@@ -48,11 +48,11 @@ final class TestDirectory: Sendable {
     var byte: [UInt8] = [0]
     _ = try byte.withUnsafeMutableBytes { try file.read(into: $0, at: offset) }
     byte[0] ^= mask
-    try byte.withUnsafeBytes { try file.write($0, at: offset) }
+    try byte.withUnsafeBytes { try file.write($0, at: offset, .groupWrite) }
   }
 
   func truncate(_ name: String, to bytes: Int) throws {
-    try LogFile(path + "/" + name, .readWrite, on: LinuxStorage()).truncate(to: bytes)
+    try LogFile(path + "/" + name, .readWrite, on: LinuxStorage()).truncate(to: bytes, .tailTruncate)
   }
 
   var segments: [String] {

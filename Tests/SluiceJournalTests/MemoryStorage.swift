@@ -113,7 +113,7 @@ final class MemoryStorage: LogStorage {
   }
 
   func write(
-    _ handle: Int32, _ pieces: UnsafeMutableBufferPointer<WritePiece>, at offset: Int
+    _ handle: Int32, _ pieces: UnsafeMutableBufferPointer<WritePiece>, at offset: Int, _: StoragePoint
   ) throws(IOFault) {
     nonisolated(unsafe) let pieces = pieces
     let path = state.withLock { $0.handles[handle] ?? "" }
@@ -131,7 +131,7 @@ final class MemoryStorage: LogStorage {
     }
   }
 
-  func sync(_ handle: Int32) throws(IOFault) {
+  func sync(_ handle: Int32, _: StoragePoint) throws(IOFault) {
     while state.withLock({ $0.holdsSegmentSyncs && $0.handles[handle]?.hasSuffix(".slog") == true }) {
       gate.wait(until: .max)
     }
@@ -141,7 +141,7 @@ final class MemoryStorage: LogStorage {
 
   func dropCache(_ handle: Int32) {}
 
-  func allocate(_ handle: Int32, bytes: Int) throws(IOFault) {
+  func allocate(_ handle: Int32, bytes: Int, _: StoragePoint) throws(IOFault) {
     try state.withLock { state throws(IOFault) in
       let path = state.handles[handle] ?? ""
       let size = state.files[path]?.count ?? 0
@@ -153,7 +153,7 @@ final class MemoryStorage: LogStorage {
     }
   }
 
-  func truncate(_ handle: Int32, to bytes: Int) throws(IOFault) {
+  func truncate(_ handle: Int32, to bytes: Int, _: StoragePoint) throws(IOFault) {
     try with(.truncate, "") { state throws(IOFault) in
       let path = state.handles[handle] ?? ""
       let old = state.files[path] ?? []
@@ -169,7 +169,7 @@ final class MemoryStorage: LogStorage {
     try with(.lock, "") { state throws(IOFault) in state.locked.insert(state.handles[handle] ?? "").inserted }
   }
 
-  func rename(_ from: String, to: String) throws(IOFault) {
+  func rename(_ from: String, to: String, _: StoragePoint) throws(IOFault) {
     try with(.rename, from) { state throws(IOFault) in
       guard let bytes = state.files.removeValue(forKey: from) else { throw IOFault(.rename, from, ENOENT) }
       state.files[to] = bytes
@@ -177,12 +177,12 @@ final class MemoryStorage: LogStorage {
     }
   }
 
-  func unlink(_ path: String) throws(IOFault) {
+  func unlink(_ path: String, _: StoragePoint) throws(IOFault) {
     try with(.unlink, path) { state throws(IOFault) in _ = state.files.removeValue(forKey: path) }
   }
 
   func makeDirectory(_ path: String) throws(IOFault) {}
-  func syncDirectory(_ path: String) throws(IOFault) {}
+  func syncDirectory(_ path: String, _: StoragePoint) throws(IOFault) {}
 
   func list(_ directory: String) throws(IOFault) -> [FileEntry] {
     try with(.list, directory) { state throws(IOFault) in
