@@ -91,6 +91,10 @@ let package = Package(
       name: "StdoutPlugin", dependencies: ["StdoutSubscriber", "SluicePluginKit", "CSluice"],
       path: "Plugins/Stdout/Entry", swiftSettings: strict, linkerSettings: pluginLink),
 
+    .executableTarget(
+      name: "journal-bench",
+      dependencies: ["SluiceJournal", "SluiceCore", .product(name: "Histogram", package: "hdrhistogram-swift")],
+      path: "Tests/Benchmarks/JournalBench", swiftSettings: strict),
     .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
     .testTarget(name: "SluiceCoreTests", dependencies: ["TestSupport", "SluiceCore"], swiftSettings: strict),
     .testTarget(

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "CSluiceSystem.h"
 #include <pthread.h>
+#include <sys/mman.h>
 #include <stdio.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -10,5 +11,7 @@ void csluice_name_thread(const char *name) {
   snprintf(cut, sizeof cut, "%s", name);
   pthread_setname_np(pthread_self(), cut);
 }
+
+int csluice_memory_file(const char *name) { return memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING); }
 
 int32_t csluice_thread_id(void) { return (int32_t)syscall(SYS_gettid); }

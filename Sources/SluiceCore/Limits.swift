@@ -27,6 +27,16 @@ package enum Limits {
   package static let maxGroupPieces = 1000
   package static let minSegmentBytes = 1 << 20
   package static let defaultSegmentBytes = 64 << 20
+  /// An index file that claims to be larger is taken for garbage: one entry per group of the largest segment.
+  package static let maxIndexFileBytes = 16 << 20
+  /// Retired segments that are kept to be written again.
+  package static let maxSpareSegments = 2
+  /// What a sealed segment may leave unused of its file: this part of it, at most.
+  package static let sealedSlackDivisor = 8
+  /// Zeros are written ahead when no log has committed for this long, so much at a time, with a pause in between.
+  package static let idleBeforeFillNanoseconds: Int64 = 500_000_000
+  package static let zeroFillBytes = 1 << 20
+  package static let fillPauseNanoseconds: Int64 = 10_000_000
   package static let minRingBytes = 4 << 20
   package static let defaultRingBytes = 64 << 20
   /// A slab holds at least two records of `max_record`.

@@ -142,16 +142,28 @@ final class ColdReader {
   /// Finds the group that holds `lsn` by the headers of those before it. A header that can't be read ends the search:
   /// what follows is damage, and found to be so when it is read.
   private func hop(to lsn: UInt64, from location: SegmentLocation) throws(IOFault) {
-    nextOffset = location.offset
-    nextLSN = location.offsetLSN
+    nextOffset = Limits.segmentHeaderBytes
+    nextLSN = location.baseLSN
     let room = UnsafeMutableRawBufferPointer.allocate(byteCount: Limits.groupHeaderBytes, alignment: 8)
     defer { room.deallocate() }
+    // An index is a hint: the group that it points to must be there, else the way leads from the segment's head.
+    if let hint = location.entry ?? sidecarEntry(lsn, location),
+      let group = try groupHeader(at: hint.offset, room), group.firstLSN == hint.lsn
+    {
+      nextOffset = hint.offset
+      nextLSN = hint.lsn
+    }
     while nextLSN <= lsn, let group = try groupHeader(at: nextOffset, room), group.firstLSN == nextLSN,
       group.nextLSN <= lsn, !group.flags.contains(.seal)
     {
       nextOffset += group.paddedBytes
       nextLSN = group.nextLSN
     }
+  }
+
+  private func sidecarEntry(_ lsn: UInt64, _ location: SegmentLocation) -> IndexEntry? {
+    guard let header, !location.isIndexed else { return nil }
+    return SegmentIndex.entries(of: header, in: core.options.directory, on: core.storage).last(notAfter: lsn)
   }
 
   private func groupHeader(

@@ -165,6 +165,7 @@ final class Committer: @unchecked Sendable {
 
   private func commit(_ count: Int) throws(IOFault) {
     let started = Clock.monotonic()
+    DiskActivity.commits.add(1, ordering: .relaxed)
     let first = extents[0].firstLSN
     let group = try writeGroup(extents: count, flags: [], .groupWrite)
     core.ring.finishWrite()
@@ -329,9 +330,7 @@ final class Committer: @unchecked Sendable {
     header.previousBaseLSN = segment.header.baseLSN
     header.previousLastLSN = header.baseLSN - 1
     header.previousLinkCRC = segment.link
-    let file = try core.nextFile.withLock { [core, header] next throws(IOFault) in
-      try Committer.install(header, &next, core)
-    }
+    let file = try core.supply.install(header)
     core.catalog.started(file.header)
     segment = ActiveSegment(file, limit: core.options.effectiveSegmentBytes)
     definitions.beginSegment()
@@ -339,29 +338,15 @@ final class Committer: @unchecked Sendable {
     core.keeperBell.ring()
   }
 
-  /// Under the mutex of `nextFile` until the temporary name is free again: the keeper makes the next file under it.
-  private static func install(
-    _ planned: SegmentHeader, _ next: inout LogFile?, _ core: LogCore
-  ) throws(IOFault) -> InstalledSegment {
-    var header = planned
-    let file: LogFile
-    if let laidOut = next.take() {
-      file = laidOut
-    } else {
-      file = try SegmentFile.layOut(
-        in: core.options.directory, bytes: core.options.effectiveSegmentBytes, on: core.storage)
-    }
-    try SegmentFile.install(file, &header, in: core.options.directory, on: core.storage)
-    return InstalledSegment(file: file, header: header)
-  }
-
   private func seal() throws(IOFault) {
     try syncIfDirty()
     try writeGroup(extents: 0, flags: .seal, .sealWrite)
     try sync(.sealSync)
     segment.isSealed = true
-    // What was laid out and not used. Nothing depends on it.
-    try? segment.file.truncate(to: segment.offset, .sealTruncate)
+    // What was laid out and not used. Nothing depends on it; a little stays, so that the whole file can be used again.
+    if segment.unusedBytes > core.options.effectiveSegmentBytes / Limits.sealedSlackDivisor {
+      try? segment.file.truncate(to: segment.offset, .sealTruncate)
+    }
   }
 
   /// The last group of an orderly end: after it, the next start knows that nothing is missing.
@@ -392,6 +377,8 @@ struct ActiveSegment: ~Copyable {
     self.limit = limit
     link = header.checksum
   }
+
+  var unusedBytes: Int { max(0, limit - offset) }
 
   var isEmpty: Bool { offset == Limits.segmentHeaderBytes }
 

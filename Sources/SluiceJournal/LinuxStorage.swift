@@ -11,6 +11,7 @@ package enum ErrorCode {
   package static func isNoSpace(_ code: Int32) -> Bool { code == ENOSPC || code == EDQUOT }
 
   package static let notFound = ENOENT
+  package static let stale = ESTALE
 }
 
 /// The real file system.
@@ -106,6 +107,17 @@ package struct LinuxStorage: LogStorage {
       throw IOFault(.lock, name(of: handle), errno)
     }
     return true
+  }
+
+  package func isSame(_ handle: Int32, as path: String) throws(IOFault) -> Bool {
+    var mine = stat()
+    var named = stat()
+    guard fstat(handle, &mine) == 0 else { throw IOFault(.size, path, errno) }
+    guard stat(path, &named) == 0 else {
+      if errno == ENOENT || errno == ENOTDIR { return false }
+      throw IOFault(.size, path, errno)
+    }
+    return mine.st_dev == named.st_dev && mine.st_ino == named.st_ino
   }
 
   package func rename(_ from: String, to: String, _: StoragePoint) throws(IOFault) {

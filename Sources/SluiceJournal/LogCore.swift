@@ -19,8 +19,7 @@ final class LogCore: Sendable {
   let buffers = ReadBufferPool()
   let counters = LogCounters()
   let lagWatch = LagWatch()
-  /// A segment laid out ahead. The mutex is held while one is made: two must not write the same temporary file.
-  let nextFile = Mutex<LogFile?>(nil)
+  let supply: SegmentSupply
 
   /// The last LSN that may be handed out: written, and with `fsync` synced.
   let committedLSN: Atomic<UInt64>
@@ -34,6 +33,7 @@ final class LogCore: Sendable {
   let settledMark = Atomic<Int>(0)
   /// Bits of `FullBit`.
   private let fullBits = Atomic<UInt8>(0)
+  private let lock: Mutex<LogFile?>
   private let failure = Mutex<IOFault?>(nil)
   let hasFailed = Atomic<Bool>(false)
   let isClosing = Atomic<Bool>(false)
@@ -49,7 +49,7 @@ final class LogCore: Sendable {
 
   init(
     _ start: LogStart, cursorFile: CursorFile, options: StreamOptions, storage: any LogStorage,
-    observer: any LogObserver
+    observer: any LogObserver, lock: consuming LogFile
   ) {
     self.options = options
     live = LiveOptions(options)
@@ -61,6 +61,7 @@ final class LogCore: Sendable {
     ring = TailRing(slabBytes: options.slabBytes, slabCount: options.slabCount, nextLSN: next)
     catalog = SegmentCatalog(start.segments)
     cursors = CursorTable(start.cursors)
+    supply = SegmentSupply(options, spares: start.spares, on: storage)
     names = LogNames(
       start.definitions, recoveredLSN: next - 1,
       maxBytes: min(options.effectiveSegmentBytes / 4, Limits.maxDefinitionBytes))
@@ -68,7 +69,22 @@ final class LogCore: Sendable {
     writtenLSN = Atomic(next - 1)
     durableLSN = Atomic(next - 1)
     trimLSN = Atomic(start.trimLSN)
+    self.lock = Mutex(lock)
   }
+
+  /// Whether the directory is still the one that was opened: a log whose directory was removed or replaced writes to files
+  /// that nobody will find.
+  func checkIdentity() throws(IOFault) {
+    try lock.withLock { lock throws(IOFault) in try lock?.checkIdentity() }
+    let newest = path(SegmentFile.name(catalog.newestBase))
+    do throws(IOFault) { _ = try LogFile(newest, .read, on: storage) } catch {
+      if error.code == ErrorCode.notFound { throw IOFault(.identity, newest, ErrorCode.stale) }
+      throw error
+    }
+  }
+
+  /// Another process may open the log from here on.
+  func releaseLock() { _ = lock.withLock { $0.take() } }
 
   func path(_ name: String) -> String { options.directory + "/" + name }
 
@@ -224,6 +240,8 @@ struct LogStart: Sendable {
   var definitions: DefinitionTable
   var cursors: [CursorEntry]
   var trimLSN: UInt64
+  /// Retired segments that can be used anew.
+  var spares: [String]
   var lastTime: Int64
 }
 

@@ -5,8 +5,8 @@ import Synchronization
 // deletes what retention allows, and finds out whether unsettled records have reached their bound. One thread per
 // stream, asleep unless there is something to do.
 //
-// A segment goes in this order: trim_lsn above it is written to the cursor slots and synced; its file is unlinked; the
-// directory is synced. A crash in between leaves a file that trim_lsn says may go, and the next keeper removes it.
+// A segment goes in this order: trim_lsn above it is written to the cursor slots and synced; its file is unlinked, or
+// renamed to be used again; the directory is synced. A crash in between leaves a file that trim_lsn says may go, and the next keeper removes it.
 
 /// `@unchecked Sendable`: made on one thread and handed to the keeper's, which alone touches it from then on.
 final class LogKeeper: @unchecked Sendable {
@@ -15,6 +15,8 @@ final class LogKeeper: @unchecked Sendable {
   private var lastCursorWrite: Int64 = 0
   private var lastDiskCheck: Int64 = 0
   private var spaceFault: IOFault?
+  private var commitsSeen: UInt64 = 0
+  private var quietSince: Int64
   private var toldOfLag = false
   private var lastTold: Int64?
   private let openedAt: Int64
@@ -26,6 +28,7 @@ final class LogKeeper: @unchecked Sendable {
   init(_ core: LogCore, cursorsLost: Bool, openedAt: Int64 = Clock.monotonic()) {
     self.core = core
     self.openedAt = openedAt
+    quietSince = openedAt
     retainsFrom = cursorsLost ? openedAt + Limits.lostCursorsGraceNanoseconds : openedAt
   }
 
@@ -45,9 +48,17 @@ final class LogKeeper: @unchecked Sendable {
   /// Does what is due, and says when to look again.
   func tick(now: Int64) -> Int64 {
     if core.hasFailed.load(ordering: .acquiring) { return .max }
-    layOutNext()
-    var deadline = now + Limits.diskCheckNanoseconds
+    attempt { () throws(IOFault) in try core.supply.prepare() }
+    var deadline = min(now + Limits.diskCheckNanoseconds, fillWhileIdle(now: now))
     if now - lastDiskCheck >= (core.isFull(.reserve) ? Limits.fullRetryNanoseconds : Limits.diskCheckNanoseconds) {
+      do throws(IOFault) { try core.checkIdentity() } catch {
+        if error.operation == .identity {
+          core.fail(error)
+          core.commitBell.ring()
+          return .max
+        }
+        report(error)
+      }
       checkSpace()
       lastDiskCheck = now
     }
@@ -59,6 +70,12 @@ final class LogKeeper: @unchecked Sendable {
       } else {
         deadline = min(deadline, due)
       }
+    }
+    if let index = core.catalog.unwrittenIndex {
+      attempt { () throws(IOFault) in try index.write(in: core.options.directory, on: core.storage) }
+      // One that could not be written is missed by nobody.
+      core.catalog.wroteIndex(of: index.baseLSN)
+      deadline = now
     }
     retain(now: now)
     if core.lagWatch.isNeeded.load(ordering: .acquiring) {
@@ -104,22 +121,36 @@ final class LogKeeper: @unchecked Sendable {
     spaceFault = fault
   }
 
-  private func layOutNext() {
-    do throws(IOFault) {
-      try core.nextFile.withLock { next throws(IOFault) in
-        if next == nil {
-          next = try SegmentFile.layOut(
-            in: core.options.directory, bytes: core.options.effectiveSegmentBytes, on: core.storage)
-        }
-      }
-    } catch { report(error) }
+  /// Tells of what goes wrong; it is tried again.
+  private func attempt(_ body: () throws(IOFault) -> Void) {
+    do throws(IOFault) { try body() } catch { report(error) }
+  }
+
+  /// Commits on blocks that were written before are cheaper; but filling doubles what the disk has to write, so it is
+  /// done only while nothing else is. Says when to look again.
+  private func fillWhileIdle(now: Int64) -> Int64 {
+    guard core.options.durability == .fsync, core.supply.wantsFilling, core.fullReason == nil else { return .max }
+    let commits = DiskActivity.commits.load(ordering: .relaxed)
+    if commits != commitsSeen {
+      commitsSeen = commits
+      quietSince = now
+    }
+    guard now - quietSince >= Limits.idleBeforeFillNanoseconds else { return quietSince + Limits.idleBeforeFillNanoseconds }
+    do throws(IOFault) { try core.supply.fill() } catch {
+      report(error)
+      return .max
+    }
+    return now + Limits.fillPauseNanoseconds
   }
 
   private func checkSpace() {
-    do throws(IOFault) {
+    attempt { () throws(IOFault) in
       core.setFull(.reserve, try core.storage.freeBytes(core.options.directory) < core.options.diskReserveBytes)
-    } catch { report(error) }
+      if needsSpace { try core.supply.dropSpares() }
+    }
   }
+
+  private var needsSpace: Bool { core.isFull(.reserve) || core.isFull(.noSpace) }
 
   // MARK: Retention
 
@@ -131,7 +162,7 @@ final class LogKeeper: @unchecked Sendable {
       let isOver = core.catalog.totalBytes > core.live.retainBytes
       let isUnwanted = oldest.nextBase <= core.trimRequest.load(ordering: .acquiring)
       guard (isOver && (isSettled || drops)) || (isSettled && (isUnwanted || isTooOld(oldest))) else { break }
-      guard remove(oldest.info.baseLSN, below: oldest.nextBase, unsettledFrom: isSettled ? nil : lowest) else { break }
+      guard remove(oldest.info, below: oldest.nextBase, unsettledFrom: isSettled ? nil : lowest) else { break }
     }
     core.setFull(.retention, core.measureUnsettled() >= core.live.retainBytes && !drops)
   }
@@ -149,14 +180,19 @@ final class LogKeeper: @unchecked Sendable {
     return ended.map { Clock.wall() - $0 > age } ?? false
   }
 
-  private func remove(_ baseLSN: UInt64, below next: UInt64, unsettledFrom lowest: UInt64?) -> Bool {
+  private func remove(_ segment: SegmentInfo, below next: UInt64, unsettledFrom lowest: UInt64?) -> Bool {
+    let baseLSN = segment.baseLSN
+    let name = SegmentFile.name(baseLSN)
     let before = core.trimLSN.exchange(next, ordering: .acquiringAndReleasing)
     precondition(next >= before, "trim_lsn only rises")
     do throws(IOFault) {
       try core.writeCursors(at: .trim)
       core.catalog.removeOldest(baseLSN)
-      try core.storage.unlink(core.path(SegmentFile.name(baseLSN)), .segmentUnlink)
+      let spare = needsSpace ? nil : try core.supply.takeOver(name, bytes: segment.bytes)
+      if spare == nil { try core.storage.unlink(core.path(name), .segmentUnlink) }
       try core.storage.syncDirectory(core.options.directory, .trimDirectorySync)
+      if let spare { core.supply.retired(spare) }
+      try? core.storage.unlink(core.path(SegmentFile.indexName(baseLSN)), .indexUnlink)
     } catch {
       report(error)
       return false

@@ -30,6 +30,9 @@ struct LogRecovery {
   var findings: [LogEvent] = []
   var quarantined: [String] = []
   var segments: [SegmentInfo] = []
+  private var spares: [String] = []
+  /// Indices of segments that are gone, and halves of indices.
+  private var strays: [String] = []
   private var cursorsFault: String?
 
   struct Tail {
@@ -58,12 +61,14 @@ struct LogRecovery {
     var definitions = tail?.scan.definitions ?? DefinitionTable()
     try recoverDefinitions(tail?.scan, into: &definitions)
     definitions.dropForgotten()
-    let file = try layOut(behind: tail?.scan)
+    let laidOut = try layOut(behind: tail?.scan)
+    if laidOut.isRecycled { header.compatible |= SegmentHeader.recycled }
     try io { () throws(IOFault) in
-      try SegmentFile.install(file, &header, in: options.directory, on: storage)
+      try SegmentFile.install(laidOut.file, &header, in: options.directory, on: storage)
     }
     if segments.last?.baseLSN == header.baseLSN { segments.removeLast() } else { try giveBack(tail?.scan) }
     segments.append(SegmentInfo(started: header))
+    removeStrays()
     let report = RecoveryReport(
       tail: tail?.kind ?? (segments.count > 1 ? .corrupt : .new), segments: segments.count,
       groupsScanned: tail?.scan.groups ?? 0, bytesScanned: tail?.bytesRead ?? 0,
@@ -72,10 +77,10 @@ struct LogRecovery {
     let start = LogStart(
       segments: segments, header: header, definitions: definitions,
       cursors: (slot?.entries ?? []).map { $0.movedPastHole(before: header) },
-      trimLSN: max(slot?.trimLSN ?? 1, segments[0].baseLSN),
+      trimLSN: max(slot?.trimLSN ?? 1, segments[0].baseLSN), spares: spares,
       lastTime: max(tail?.scan.lastTime ?? 0, header.createdTime))
     return RecoveredLog(
-      start: start, file: file, lock: lock, cursorFile: cursorFile, generation: slot?.generation ?? 1,
+      start: start, file: laidOut.file, lock: lock, cursorFile: cursorFile, generation: slot?.generation ?? 1,
       cursorsLost: cursorsFault != nil && segments.count > 1, report: report)
   }
 
@@ -83,6 +88,12 @@ struct LogRecovery {
 
   func io<T: ~Copyable>(_ body: () throws(IOFault) -> T) throws(JournalError) -> T {
     do throws(IOFault) { return try body() } catch { throw JournalError(error) }
+  }
+
+  /// What nobody needs. What can't be removed now is tried again at the next start.
+  private mutating func removeStrays() {
+    for name in strays { try? storage.unlink(path(name), .indexUnlink) }
+    while spares.count > Limits.maxSpareSegments { try? storage.unlink(path(spares.removeFirst()), .spareUnlink) }
   }
 
   // MARK: Cursors
@@ -136,6 +147,11 @@ struct LogRecovery {
       SegmentFile.baseLSN(ofName: entry.name).map { SegmentInfo(baseLSN: $0, bytes: entry.bytes) }
     }
     segments.sort { $0.baseLSN < $1.baseLSN }
+    spares = entries.map(\.name).filter(SegmentFile.isSpare).sorted()
+    strays = entries.map(\.name).filter { name in
+      name.hasSuffix(SegmentFile.indexSuffix + SegmentFile.temporarySuffix)
+        || name.hasSuffix(SegmentFile.indexSuffix) && !segments.contains { SegmentFile.indexName($0.baseLSN) == name }
+    }
     if !segments.isEmpty, let cursorsFault { findings.append(.cursorsLost(reason: cursorsFault)) }
   }
 
@@ -188,8 +204,15 @@ struct LogRecovery {
   /// Lays out the new segment. A full disk must not keep a log from being drained, since that is what makes room: then
   /// the old segment's zeros are given back first, which changes no verdict; and if that is not enough the new segment
   /// is no more than its header, and grows when there is space.
-  private func layOut(behind scan: TailScan?) throws(JournalError) -> LogFile {
-    try io { () throws(IOFault) in
+  private mutating func layOut(behind scan: TailScan?) throws(JournalError) -> LaidOutFile {
+    while let name = spares.popLast() {
+      if let spare = try? SegmentFile.openSpare(
+        name, in: options.directory, bytes: options.effectiveSegmentBytes, on: storage)
+      {
+        return spare
+      }
+    }
+    return try io { () throws(IOFault) in
       for bytes in [options.effectiveSegmentBytes, options.effectiveSegmentBytes, Limits.segmentHeaderBytes] {
         do throws(IOFault) {
           return try SegmentFile.layOut(in: options.directory, bytes: bytes, on: storage)

@@ -4,6 +4,8 @@ import SluiceCore
 package struct IOFault: Error, Equatable, Sendable, CustomStringConvertible {
   package enum Operation: String, Sendable {
     case open, read, write, sync, rename, unlink, allocate, truncate, list, size, lock, space, makeDirectory = "mkdir"
+    /// The file under this name is another one than was opened, or there is none.
+    case identity
   }
   package var operation: Operation
   package var path: String
@@ -15,7 +17,13 @@ package struct IOFault: Error, Equatable, Sendable, CustomStringConvertible {
     self.code = code
   }
 
-  package var description: String { "\(operation.rawValue) \(path): \(ErrorCode.text(code)) (errno \(code))" }
+  package var description: String {
+    if operation == .identity {
+      return "\(path) was removed or replaced while the log was open: what would be written from here on could not be "
+        + "found again. Put the directory back as it was, or start anew with what is there"
+    }
+    return "\(operation.rawValue) \(path): \(ErrorCode.text(code)) (errno \(code))"
+  }
 
   /// Whether more room on the disk would have made it succeed.
   package var isNoSpace: Bool { ErrorCode.isNoSpace(code) }
@@ -73,6 +81,8 @@ package protocol LogStorage: Sendable {
   func size(_ handle: Int32) throws(IOFault) -> Int
   /// Takes the exclusive lock of an open file, without waiting; false when another process has it.
   func lock(_ handle: Int32) throws(IOFault) -> Bool
+  /// Whether `path` still names the file that is open.
+  func isSame(_ handle: Int32, as path: String) throws(IOFault) -> Bool
   func rename(_ from: String, to: String, _ point: StoragePoint) throws(IOFault)
   func unlink(_ path: String, _ point: StoragePoint) throws(IOFault)
   func makeDirectory(_ path: String) throws(IOFault)
@@ -80,6 +90,11 @@ package protocol LogStorage: Sendable {
   /// The regular files of a directory. Empty when it does not exist.
   func list(_ directory: String) throws(IOFault) -> [FileEntry]
   func freeBytes(_ directory: String) throws(IOFault) -> Int
+}
+
+extension LogStorage {
+  /// Nobody takes files away behind a storage's back, unless it says so.
+  package func isSame(_ handle: Int32, as path: String) throws(IOFault) -> Bool { true }
 }
 
 /// An open file that closes itself. Move-only: no handle is closed twice or used after.
@@ -118,6 +133,14 @@ package struct LogFile: ~Copyable, Sendable {
     if let fault { throw fault }
   }
 
+  /// Zeros from `offset` on.
+  package func writeZeros(at offset: Int, count: Int) throws(IOFault) {
+    let zeros = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: Limits.groupAlignment)
+    defer { zeros.deallocate() }
+    zeros.initializeMemory(as: UInt8.self, repeating: 0)
+    try write(UnsafeRawBufferPointer(zeros), at: offset, .nextFill)
+  }
+
   package func sync(_ point: StoragePoint) throws(IOFault) { try storage.sync(handle, point) }
   package func dropCache() { storage.dropCache(handle) }
   package func allocate(bytes: Int, _ point: StoragePoint) throws(IOFault) {
@@ -128,4 +151,8 @@ package struct LogFile: ~Copyable, Sendable {
   }
   package func size() throws(IOFault) -> Int { try storage.size(handle) }
   package func lock() throws(IOFault) -> Bool { try storage.lock(handle) }
+  /// Throws if another file, or none, has its name now.
+  package func checkIdentity() throws(IOFault) {
+    if try !storage.isSame(handle, as: path) { throw IOFault(.identity, path, ErrorCode.stale) }
+  }
 }

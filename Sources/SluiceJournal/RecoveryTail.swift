@@ -90,12 +90,12 @@ extension LogRecovery {
     case .sealed: return scan.damage.isEmpty ? .sealed : .corrupt
     case .clean: return scan.damage.isEmpty ? .clean : .corrupt
     case .torn:
-      let kept = try quarantine(window, name, from: scan.end, to: scan.usedEnd)
+      let kept = try quarantine(window, name, from: scan.end, to: scan.suspectEnd)
       findings.append(
-        .tornTail(segment: name, offset: scan.end, bytes: scan.usedEnd - scan.end, quarantine: kept))
+        .tornTail(segment: name, offset: scan.end, bytes: scan.suspectEnd - scan.end, quarantine: kept))
       return scan.damage.isEmpty ? .torn : .corrupt
     case .lost(let last):
-      if scan.usedEnd > scan.end { _ = try quarantine(window, name, from: scan.end, to: scan.usedEnd) }
+      if scan.suspectEnd > scan.end { _ = try quarantine(window, name, from: scan.end, to: scan.suspectEnd) }
       findings.append(
         .corruption(
           segment: name, offset: scan.end, first: scan.nextLSN, last: last,

@@ -12,6 +12,8 @@ struct SegmentInfo: Sendable {
   var lastLSN: UInt64?
   var lastTime: Int64?
   var index: [IndexEntry] = []
+  /// `index` stands beside the segment's file, or need not.
+  var isIndexWritten = false
 
   init(baseLSN: UInt64, bytes: Int) {
     self.baseLSN = baseLSN
@@ -31,11 +33,9 @@ struct SegmentInfo: Sendable {
 struct SegmentLocation: Sendable {
   var baseLSN: UInt64
   var header: SegmentHeader?
-  /// A group at or before the one wanted, and its first LSN.
-  var offset: Int
-  var offsetLSN: UInt64
-  /// Groups end here, as far as this process has written or scanned; nil: look at the file.
-  var end: Int?
+  /// A group at or before the one wanted, if the index that is in memory has it.
+  var entry: IndexEntry?
+  var isIndexed = false
   /// The segment's last LSN, when it is known.
   var lastLSN: UInt64?
   /// The segment that follows.
@@ -54,6 +54,7 @@ final class SegmentCatalog: Sendable {
 
   var count: Int { state.withLock { $0.count } }
   var oldestLSN: UInt64 { state.withLock { $0[0].baseLSN } }
+  var newestBase: UInt64 { state.withLock { $0[$0.count - 1].baseLSN } }
   var totalBytes: Int { state.withLock { $0.reduce(0) { $0 + $1.bytes } } }
   var bases: [UInt64] { state.withLock { $0.map(\.baseLSN) } }
 
@@ -80,6 +81,31 @@ final class SegmentCatalog: Sendable {
     }
   }
 
+  /// A segment that has ended and whose index is not on disk yet.
+  var unwrittenIndex: SegmentIndex? {
+    state.withLock { segments in
+      for info in segments.dropLast() where !info.isIndexWritten && !info.index.isEmpty {
+        guard let salt = info.header?.salt else { continue }
+        return SegmentIndex(salt: salt, baseLSN: info.baseLSN, entries: info.index)
+      }
+      return nil
+    }
+  }
+
+  func wroteIndex(of baseLSN: UInt64) {
+    state.withLock { segments in
+      guard let place = SegmentCatalog.place(of: baseLSN, in: segments), segments[place].baseLSN == baseLSN else { return }
+      segments[place].isIndexWritten = true
+    }
+  }
+
+  func index(of baseLSN: UInt64) -> [IndexEntry] {
+    state.withLock { segments in
+      guard let place = SegmentCatalog.place(of: baseLSN, in: segments) else { return [] }
+      return segments[place].baseLSN == baseLSN ? segments[place].index : []
+    }
+  }
+
   func learned(_ header: SegmentHeader) {
     state.withLock { segments in
       guard let place = SegmentCatalog.place(of: header.baseLSN, in: segments) else { return }
@@ -94,13 +120,10 @@ final class SegmentCatalog: Sendable {
       let info = segments[place]
       let isLast = place == segments.count - 1
       var result = SegmentLocation(
-        baseLSN: info.baseLSN, header: info.header, offset: Limits.segmentHeaderBytes, offsetLSN: info.baseLSN,
-        end: info.lastLSN == nil ? nil : info.bytes, lastLSN: info.lastLSN)
+        baseLSN: info.baseLSN, header: info.header, lastLSN: info.lastLSN)
       if !isLast { result.next = (segments[place + 1].baseLSN, segments[place + 1].header) }
-      if let entry = SegmentCatalog.entry(for: lsn, in: info.index) {
-        result.offset = entry.offset
-        result.offsetLSN = entry.lsn
-      }
+      result.entry = info.index.last(notAfter: lsn)
+      result.isIndexed = !info.index.isEmpty
       return result
     }
   }
@@ -147,7 +170,7 @@ final class SegmentCatalog: Sendable {
   func time(of lsn: UInt64) -> Int64? {
     state.withLock { segments in
       guard let place = SegmentCatalog.place(of: lsn, in: segments) else { return segments.first?.header?.createdTime }
-      return SegmentCatalog.entry(for: lsn, in: segments[place].index)?.time ?? segments[place].header?.createdTime
+      return segments[place].index.last(notAfter: lsn)?.time ?? segments[place].header?.createdTime
     }
   }
 
@@ -203,15 +226,5 @@ final class SegmentCatalog: Sendable {
       if segments[middle].baseLSN <= lsn { low = middle + 1 } else { high = middle }
     }
     return low == 0 ? nil : low - 1
-  }
-
-  private static func entry(for lsn: UInt64, in index: [IndexEntry]) -> IndexEntry? {
-    var low = 0
-    var high = index.count
-    while low < high {
-      let middle = (low + high) / 2
-      if index[middle].lsn <= lsn { low = middle + 1 } else { high = middle }
-    }
-    return low == 0 ? nil : index[low - 1]
   }
 }

@@ -4,13 +4,26 @@ import SluiceCore
 package enum SegmentFile {
   /// Space laid out ahead; becomes a segment when its header is written and it is renamed.
   package static let nextName = "next.tmp"
+  /// A retired segment that waits to become one again: `spare-<base_lsn:020>.tmp`.
+  package static let sparePrefix = "spare-"
+  package static let spareSuffix = ".tmp"
   package static let cursorsName = "cursors.slot"
   package static let lockName = "LOCK"
   package static let quarantineName = "quarantine"
 
-  package static func name(_ baseLSN: UInt64) -> String {
+  package static func name(_ baseLSN: UInt64) -> String { digits(baseLSN) + ".slog" }
+
+  package static let indexSuffix = ".sidx"
+  package static let temporarySuffix = ".tmp"
+  package static func indexName(_ baseLSN: UInt64) -> String { digits(baseLSN) + indexSuffix }
+
+  package static func spareName(_ baseLSN: UInt64) -> String { sparePrefix + digits(baseLSN) + spareSuffix }
+
+  package static func isSpare(_ name: String) -> Bool { name.hasPrefix(sparePrefix) && name.hasSuffix(spareSuffix) }
+
+  static func digits(_ baseLSN: UInt64) -> String {
     let digits = String(baseLSN)
-    return String(repeating: "0", count: 20 - digits.count) + digits + ".slog"
+    return String(repeating: "0", count: 20 - digits.utf8.count) + digits
   }
 
   /// The base LSN that a file name tells, or nil when it is not a segment's.
@@ -23,7 +36,7 @@ package enum SegmentFile {
   }
 
   /// Lays out `bytes` for a segment to come. Off the commit path where possible.
-  static func layOut(in directory: String, bytes: Int, on storage: any LogStorage) throws(IOFault) -> LogFile {
+  static func layOut(in directory: String, bytes: Int, on storage: any LogStorage) throws(IOFault) -> LaidOutFile {
     let file = try LogFile(directory + "/" + nextName, .createEmpty, on: storage)
     do throws(IOFault) {
       try file.allocate(bytes: bytes, .nextAllocate)
@@ -32,7 +45,18 @@ package enum SegmentFile {
       try? file.truncate(to: 0, .nextTruncate)
       throw error
     }
-    return file
+    return LaidOutFile(file: file, isRecycled: false, writtenEnd: 0)
+  }
+
+  /// A spare, made as large as a segment is to be.
+  static func openSpare(
+    _ name: String, in directory: String, bytes: Int, on storage: any LogStorage
+  ) throws(IOFault) -> LaidOutFile {
+    let file = try LogFile(directory + "/" + name, .readWrite, on: storage)
+    let written = try file.size()
+    if written > bytes { try file.truncate(to: bytes, .nextTruncate) }
+    if written < bytes { try file.allocate(bytes: bytes, .nextAllocate) }
+    return LaidOutFile(file: file, isRecycled: true, writtenEnd: min(written, bytes))
   }
 
   /// Turns a laid-out file into the segment that `header` describes. When this returns, the segment survives a crash.
@@ -45,7 +69,7 @@ package enum SegmentFile {
     header.encode(to: bytes)
     try file.write(UnsafeRawBufferPointer(bytes), at: 0, .headerWrite)
     try file.sync(.headerSync)
-    try storage.rename(directory + "/" + nextName, to: directory + "/" + name(header.baseLSN), .segmentRename)
+    try storage.rename(file.path, to: directory + "/" + name(header.baseLSN), .segmentRename)
     try storage.syncDirectory(directory, .segmentDirectorySync)
   }
 

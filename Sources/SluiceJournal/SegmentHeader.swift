@@ -6,7 +6,8 @@ import SluiceCore
 //     8  u32  header_crc         CRC32C of bytes 0 ..< 8 and 12 ..< 4096
 //    12  u16  format_version     1
 //    14  u16  reserved           zero
-//    16  u32  compat             features that an older reader and writer may ignore
+//    16  u32  compat             features that an older reader and writer may ignore:
+//                                bit 0 RECYCLED: behind the last group there may be bytes of an earlier life of the file
 //    20  u32  ro_compat          features that an older reader may ignore, an older writer not
 //    24  u32  incompat           features without which the file can't be read
 //    28  u32  flags              bit 0 EARLY: records were handed out before they were synced
@@ -43,6 +44,8 @@ package enum SegmentHeaderFault: Error, Equatable {
 package struct SegmentHeader: Equatable, Sendable {
   package static let magic = UInt64(littleEndianBytes: "SLUICLOG")
   package static let version: UInt16 = 1
+  /// A bit of `compat`: the file was another segment before.
+  package static let recycled: UInt32 = 1 << 0
   /// Bits of `incompat` and `ro_compat` that this program understands: none are defined yet.
   package static let knownIncompatible: UInt32 = 0
   package static let knownReadOnlyCompatible: UInt32 = 0
@@ -78,6 +81,8 @@ package struct SegmentHeader: Equatable, Sendable {
     self.baseLSN = baseLSN
     self.createdTime = createdTime
   }
+
+  package var isRecycled: Bool { compatible & SegmentHeader.recycled != 0 }
 
   /// Writes the 4,096 bytes and sets `checksum`.
   package mutating func encode(to target: UnsafeMutableRawBufferPointer) {

@@ -9,6 +9,9 @@ import Synchronization
 final class Slab: RecordPin, @unchecked Sendable {
   let memory: UnsafeMutableRawPointer
   let size: Int
+  /// Its place in the ring's memory.
+  let index: Int
+  private let ring: SlabMemory
   /// Batches and leases that point into it. Raised by the ring under its mutex, or by a holder; lowered anywhere.
   private let pins = Atomic<Int>(0)
 
@@ -21,12 +24,17 @@ final class Slab: RecordPin, @unchecked Sendable {
   /// Rises when the slab is used anew: what a reader remembers of it is void then.
   var generation: UInt64 = 0
 
-  init(size: Int) {
+  init(_ index: Int, size: Int, in ring: SlabMemory) {
     self.size = size
-    memory = .allocate(byteCount: size, alignment: Limits.groupAlignment)
+    self.index = index
+    self.ring = ring
+    memory = ring.map(index)
   }
 
-  deinit { memory.deallocate() }
+  deinit { ring.unmap(memory) }
+
+  /// Its pages go back to the system until it is used again. Nobody reads it, or will before it is written anew.
+  func releasePages() { ring.release(memory) }
 
   var chargedBytes: Int { size }
   var isPinned: Bool { pins.load(ordering: .acquiring) > 0 }

@@ -42,6 +42,14 @@ struct StartSearch {
     let path = core.path(SegmentFile.name(header.baseLSN))
     let window = try FileWindow(try LogFile(path, .read, on: core.storage))
     var offset = Limits.segmentHeaderBytes
+    let known = core.catalog.index(of: header.baseLSN)
+    let index = known.isEmpty ? SegmentIndex.entries(of: header, in: core.options.directory, on: core.storage) : known
+    // A hint, as good as the group that it points to.
+    if let hint = index.last(before: time), let group = try window.header(at: hint.offset, salt: header.salt),
+      group.firstLSN == hint.lsn, group.wallTime < time
+    {
+      offset = hint.offset
+    }
     while let group = try window.header(at: offset, salt: header.salt), group.firstLSN <= limit {
       if group.wallTime >= time, group.count > 0 {
         var found: UInt64?

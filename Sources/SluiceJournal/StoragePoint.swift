@@ -13,10 +13,15 @@ package enum StoragePoint: String, Sendable, CaseIterable {
   // The next segment.
   case nextAllocate = "next.allocate"
   case nextTruncate = "next.truncate"
+  case nextFill = "next.fill"
+  case nextFillSync = "next.fill.sync"
   case headerWrite = "header.write"
   case headerSync = "header.sync"
   case segmentRename = "segment.rename"
   case segmentDirectorySync = "segment.directory.sync"
+  case indexWrite = "index.write"
+  case indexRename = "index.rename"
+  case indexUnlink = "index.unlink"
   case nextUnlink = "next.unlink"
 
   // Cursors.
@@ -31,6 +36,8 @@ package enum StoragePoint: String, Sendable, CaseIterable {
   // Retention.
   case trimWrite = "trim.write"
   case trimSync = "trim.sync"
+  case segmentRetire = "segment.retire"
+  case spareUnlink = "spare.unlink"
   case segmentUnlink = "segment.unlink"
   case trimDirectorySync = "trim.directory.sync"
 

@@ -12,7 +12,6 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
   /// None when the log is driven by hand.
   private let commitThread: OSThread?
   private let keeperThread: OSThread?
-  private let lock: Mutex<LogFile?>
   private let isClosed = Mutex<Bool>(false)
 
   /// Recovers what the directory holds, makes it ready to be written, and starts the threads.
@@ -35,8 +34,7 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
     let start = recovered.start
     core = LogCore(
       start, cursorFile: CursorFile(recovered.cursorFile, generation: recovered.generation), options: options,
-      storage: storage, observer: observer)
-    lock = Mutex(recovered.lock)
+      storage: storage, observer: observer, lock: recovered.lock)
     let committer = Committer(
       core,
       ActiveSegment(
@@ -177,10 +175,8 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
       // What fails here costs that some records are delivered again.
       do throws(IOFault) { try core.writeCursors() } catch { core.observer.logEvent(.retrying(error)) }
     }
-    if core.nextFile.withLock({ $0.take() }) != nil {
-      try? core.storage.unlink(core.path(SegmentFile.nextName), .nextUnlink)
-    }
-    _ = lock.withLock { $0.take() }
+    core.supply.close()
+    core.releaseLock()
   }
 
   deinit { close() }

@@ -9,17 +9,20 @@ import SluiceCore
 //  row            sealed  after the last valid group  witness ≥ expected      verdict
 //  SEALED         yes     anything                    nobody                  sealed
 //  NEXT MISSING   yes     anything                    a cursor slot           lost: the segments after it are missing
-//  CLEAN          no      nothing, or zeros           nobody                  clean: the log ends here
+//  CLEAN          no      nothing, zeros, or stale    nobody                  clean: the log ends here
 //  TORN           no      other bytes                 nobody                  torn: never acknowledged as durable
 //  HOLE           no      anything, then a group      that group's watermark  damaged: go on at that group
 //  MARKER         no      anything, then a group      it begins at expected   damaged, no record lost: go on there
 //  UNPROVEN       no      anything, then a group      nobody                  torn: the later group is no proof either
-//  LOST ZEROS     no      nothing, or zeros           a cursor slot           lost: expected … witness are gone
+//  LOST ZEROS     no      nothing, zeros, or stale    a cursor slot           lost: expected … witness are gone
 //  LOST BYTES     no      other bytes                 a cursor slot           lost: expected … witness are gone
+//
+// Stale: the file is recycled, and no header that its salt vouches for stands where the next group would be. What is there
+// is of the file's earlier life, or of a group whose first block did not reach the disk; neither was ever acknowledged.
 
 /// What follows the last valid group.
 package struct TailEvidence: Equatable, Sendable {
-  package enum Rest: Equatable, Sendable { case nothing, zeros, bytes }
+  package enum Rest: Equatable, Sendable { case nothing, zeros, stale, bytes }
 
   /// A valid group header further on.
   package struct Later: Equatable, Sendable {
@@ -70,7 +73,7 @@ extension TailEvidence {
     if slotWitness >= expected { return .lost(last: slotWitness) }
     if later != nil { return .torn }
     switch rest {
-    case .nothing, .zeros: return .clean
+    case .nothing, .zeros, .stale: return .clean
     case .bytes: return .torn
     }
   }

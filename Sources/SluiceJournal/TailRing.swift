@@ -11,6 +11,9 @@ import Synchronization
 //
 // A slab is used anew when it is closed, no lane holds a piece of it, all its extents are written, and nobody has it
 // pinned. Its extents leave the queue then: readers that still want them read the segment file.
+//
+// While subscribers hold slabs, others take their place, so that producers go on; when they let go, what is more than the
+// ring's size is parked: its pages go back to the system.
 
 /// Where a reader finds consecutive records: extents of one slab.
 struct HotSpan {
@@ -101,7 +104,10 @@ struct RingState: @unchecked Sendable {
   private var holds = 0
   private let slabBytes: Int
   private let slabCount: Int
+  private let memory: SlabMemory
   private var current: Int?
+  /// Slabs beyond the ring's size that are not needed just now.
+  private var parked: [Int] = []
   /// Slabs that are full or were left, oldest first.
   private var closed: [Int] = []
   private let extents: UnsafeMutablePointer<Extent>
@@ -111,6 +117,7 @@ struct RingState: @unchecked Sendable {
     self.slabBytes = slabBytes
     self.slabCount = slabCount
     self.nextLSN = nextLSN
+    memory = SlabMemory(slabBytes: slabBytes)
     let wanted = max(1024, slabBytes * slabCount / Limits.ringBytesPerExtent)
     capacity = UInt64(1) << UInt64(Int.bitWidth - (wanted - 1).leadingZeroBitCount)
     extents = .allocate(capacity: Int(capacity))
@@ -220,7 +227,7 @@ struct RingState: @unchecked Sendable {
 
   /// Whether that many slabs can be opened, without those that only pins make necessary.
   private mutating func canOpen(_ wanted: Int) -> Bool {
-    var found = slabCount - slabs.count
+    var found = slabCount - liveCount
     for index in closed where found < wanted {
       if isReusable(slabs[index]) || revokeIdleLanes(of: index) { found += 1 }
     }
@@ -233,27 +240,44 @@ struct RingState: @unchecked Sendable {
     lane.heldSlab = nil
   }
 
+  private var liveCount: Int { slabs.count - parked.count }
+
   private mutating func openSlab() -> Int? {
-    if slabs.count < slabCount { return addSlab() }
-    for (place, index) in closed.enumerated() where isReusable(slabs[index]) || revokeIdleLanes(of: index) {
-      closed.remove(at: place)
-      // Its extents go, and with them whatever is older: the queue stays one run of LSNs.
-      head = max(head, slabs[index].extentsEnd)
-      slabs[index].reserved = 0
-      slabs[index].generation += 1
-      return index
-    }
+    if liveCount < slabCount { return addSlab() }
     // A subscriber's pins must not stop producers: other memory takes the place of what it has in its hands, a batch,
     // and of what it may keep by leases, which are charged at a slab's full size.
     let most = readers * (1 + Limits.pluginLeaseBytes / slabBytes)
     let pinned = closed.count { slabs[$0].isPinned && slabs[$0].extentsEnd <= written }
-    guard pinned > 0, slabs.count < slabCount + min(most, pinned) else { return nil }
-    return addSlab()
+    let limit = slabCount + min(most, pinned)
+    park(downTo: limit)
+    for (place, index) in closed.enumerated() where isReusable(slabs[index]) || revokeIdleLanes(of: index) {
+      closed.remove(at: place)
+      empty(index)
+      return index
+    }
+    return liveCount < limit ? addSlab() : nil
   }
 
   private mutating func addSlab() -> Int {
-    slabs.append(Slab(size: slabBytes))
+    if let index = parked.popLast() { return index }
+    slabs.append(Slab(slabs.count, size: slabBytes, in: memory))
     return slabs.count - 1
+  }
+
+  private mutating func park(downTo limit: Int) {
+    while liveCount > limit, let place = closed.firstIndex(where: { isReusable(slabs[$0]) }) {
+      let index = closed.remove(at: place)
+      empty(index)
+      slabs[index].releasePages()
+      parked.append(index)
+    }
+  }
+
+  /// Its extents go, and with them whatever is older: the queue stays one run of LSNs.
+  private mutating func empty(_ index: Int) {
+    head = max(head, slabs[index].extentsEnd)
+    slabs[index].reserved = 0
+    slabs[index].generation += 1
   }
 
   private func isReusable(_ slab: Slab) -> Bool {

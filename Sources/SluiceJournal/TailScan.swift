@@ -34,6 +34,8 @@ struct TailScan {
   var verdict = TailVerdict.clean
   /// Where the last block that isn't zero ends.
   var usedEnd = Limits.segmentHeaderBytes
+  /// Where the bytes end that may be a torn write; behind it a recycled file has what it had before.
+  var suspectEnd = Limits.segmentHeaderBytes
   /// The valid header with the highest watermark, once the rest of the file was looked through: so that a file with
   /// much damage is looked through once and not once per damaged stretch.
   private var farthest: (offset: Int, durableLSN: UInt64)?
@@ -100,11 +102,15 @@ struct TailScan {
     var evidence = TailEvidence(
       sealed: sealed, expected: nextLSN, rest: end < window.size ? .zeros : .nothing, slotWitness: slotWitness)
     if sealed { return evidence }
+    if header.isRecycled { try lookAtStale(window, &evidence) }
     var offset = end
     while offset < window.size {
       if try !window.isZeroBlock(at: offset) {
-        evidence.rest = .bytes
         usedEnd = max(usedEnd, min(offset + Limits.groupAlignment, window.size))
+        if !header.isRecycled {
+          evidence.rest = .bytes
+          suspectEnd = usedEnd
+        }
         if offset > end, let later = try window.header(at: offset, salt: header.salt), later.firstLSN >= nextLSN {
           if evidence.later == nil {
             evidence.later = .init(offset: offset, firstLSN: later.firstLSN, durableLSN: later.durableLSN)
@@ -119,6 +125,18 @@ struct TailScan {
       evidence.later?.durableLSN = max(later.durableLSN, farthest.durableLSN)
     }
     return evidence
+  }
+}
+
+extension TailScan {
+  /// A group that was begun at the end of a recycled file shows by its header, whose checksum its salt seeds.
+  private mutating func lookAtStale(_ window: FileWindow, _ evidence: inout TailEvidence) throws(IOFault) {
+    evidence.rest = end < window.size ? .stale : .nothing
+    suspectEnd = end
+    if let torn = try window.header(at: end, salt: header.salt), torn.firstLSN == nextLSN {
+      evidence.rest = .bytes
+      suspectEnd = min(end + torn.paddedBytes, window.size)
+    }
   }
 }
 

@@ -90,7 +90,7 @@ struct EnduranceTests {
   func layoutGivesBack() throws {
     let storage = MemoryStorage()
     storage.setCapacity(1000)
-    #expect(throws: IOFault.self) { _ = try SegmentFile.layOut(in: "d", bytes: 4096, on: storage).size() }
+    #expect(throws: IOFault.self) { _ = try SegmentFile.layOut(in: "d", bytes: 4096, on: storage).file.size() }
     #expect(storage.get("d/next.tmp") == [])
   }
 

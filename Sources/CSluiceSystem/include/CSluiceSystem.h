@@ -22,6 +22,9 @@ void csluice_name_thread(const char *name);
 /* The kernel's id of the calling thread. */
 int32_t csluice_thread_id(void);
 
+/* An anonymous file in memory, closed on exec, that can be sealed; -1 and errno. */
+int csluice_memory_file(const char *name);
+
 /* A doorbell: a 32-bit futex word, 0 quiet, 1 rung, 2 somebody sleeps. One waiter, any number of ringers.
  * A ring before the wait is not lost. */
 void csluice_doorbell_ring(uint32_t *word);

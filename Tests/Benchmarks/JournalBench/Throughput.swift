@@ -1,0 +1,75 @@
+import Glibc
+import SluiceCore
+import SluiceJournal
+import Synchronization
+
+/// Records as fast as they go through one lane per stream; each stream has a subscriber that settles everything.
+struct Throughput {
+  let arguments: BenchArguments
+  init(_ arguments: BenchArguments) { self.arguments = arguments }
+
+  func run() {
+    let streams = arguments.number("streams", 1)
+    let size = arguments.number("size")
+    let isWarm = arguments.number("warm", 0) == 1
+    let logs = (0..<streams).map { number in
+      var options = arguments.options("bench\(number)")
+      // Warm: so little is kept that every segment is one that was written before. Cold: none is let go.
+      options.retainBytes = isWarm ? 4 * options.segmentBytes : 1 << 40
+      return arguments.open(options)
+    }
+    let drains = logs.map(Drain.init)
+    if isWarm { for log in logs { warmUp(log) } }
+    let before = logs.map(\.status)
+    let cpu = ThreadCPU.now()
+    let started = Clock.monotonic()
+    let end = started + Int64(arguments.decimal("seconds") * 1e9)
+    let producers = logs.map { log in OSThread(name: "produce") { produce(log, size, until: end) } }
+    // A thread that has ended is no longer in /proc: the producers are counted while they still run.
+    let used = measure(until: end, since: cpu)
+    for producer in producers { producer.join() }
+    let seconds = Double(Clock.monotonic() - started) / 1e9
+    let after = logs.map(\.status)
+    for drain in drains { drain.finish() }
+    let records = zip(before, after).reduce(0) { $0 + Int($1.1.records - $1.0.records) }
+    let bytes = zip(before, after).reduce(0) { $0 + Int($1.1.recordBytes - $1.0.recordBytes) }
+    let written = zip(before, after).reduce(0) { $0 + Int($1.1.durableLSN - $1.0.durableLSN) }
+    for log in logs { log.close() }
+    print(
+      "{\"records\": \(records), \"bytes\": \(bytes), \"durable\": \(written), \"seconds\": \(seconds), \"cpu\": \(used)}")
+  }
+
+  private func measure(until end: Int64, since cpu: [String: Double]) -> String {
+    while Clock.monotonic() < end - 5_000_000 { usleep(2000) }
+    return ThreadCPU.json(since: cpu)
+  }
+
+  /// Goes on until the log writes into segments that were others before.
+  private func warmUp(_ log: StreamLog) {
+    let wanted = 8 * arguments.number("segment", Limits.defaultSegmentBytes)
+    let lane = BenchLane(log, size: 16 << 10)
+    var bytes = 0
+    while bytes < wanted {
+      let (taken, last) = lane.append(64, time: Clock.wall())
+      bytes += taken * lane.recordBytes
+      lane.wait(for: last)
+    }
+    lane.lane.close()
+  }
+
+  private func produce(_ log: StreamLog, _ size: Int, until end: Int64) {
+    let lane = BenchLane(log, size: size)
+    let perTurn = max(1, (256 << 10) / lane.recordBytes)
+    var last: UInt64 = 0
+    while true {
+      let now = Clock.monotonic()
+      if now >= end { break }
+      let turn = lane.append(perTurn, time: now)
+      last = turn.last
+      // The ring is full: a commit makes room.
+      if turn.taken < perTurn { lane.wait(for: min(last, log.committedLSN + 1)) }
+    }
+    lane.wait(for: last)
+    lane.lane.close()
+  }
+}
