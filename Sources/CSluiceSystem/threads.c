@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "CSluiceSystem.h"
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <stdio.h>
@@ -13,5 +14,9 @@ void csluice_name_thread(const char *name) {
 }
 
 int csluice_memory_file(const char *name) { return memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING); }
+
+void csluice_start_writeback(int fd, int64_t offset, int64_t count) {
+  (void)sync_file_range(fd, offset, count, SYNC_FILE_RANGE_WRITE);
+}
 
 int32_t csluice_thread_id(void) { return (int32_t)syscall(SYS_gettid); }

@@ -29,6 +29,8 @@ package enum Limits {
   package static let defaultSegmentBytes = 64 << 20
   /// An index file that claims to be larger is taken for garbage: one entry per group of the largest segment.
   package static let maxIndexFileBytes = 16 << 20
+  /// Of a write that is larger, the device is told to begin after each such part.
+  package static let writebackBytes = 1 << 20
   /// Retired segments that are kept to be written again.
   package static let maxSpareSegments = 2
   /// What a sealed segment may leave unused of its file: this part of it, at most.

@@ -14,6 +14,8 @@ final class Committer: @unchecked Sendable {
   private let extents: UnsafeMutableBufferPointer<Extent>
   private let pieces: UnsafeMutableBufferPointer<WritePiece>
   private var head: UnsafeMutableRawBufferPointer
+  /// A seal's header, and zeros.
+  private let sealBlock: UnsafeMutableRawBufferPointer
   private var definitions: DefinitionImage
   /// Bytes written since the last sync.
   private var isDirty = false
@@ -31,8 +33,10 @@ final class Committer: @unchecked Sendable {
     lastIngestTime = lastTime
     lastWallTime = lastTime
     extents = .allocate(capacity: Limits.maxGroupPieces)
-    // Head and padding beside the records.
-    pieces = .allocate(capacity: Limits.maxGroupPieces + 2)
+    // Head, padding and seal beside the records.
+    pieces = .allocate(capacity: Limits.maxGroupPieces + 3)
+    sealBlock = .allocate(byteCount: Limits.groupAlignment, alignment: Limits.groupAlignment)
+    sealBlock.initializeMemory(as: UInt8.self, repeating: 0)
     head = .allocate(byteCount: Limits.groupAlignment, alignment: Limits.groupAlignment)
     lastSync = Clock.monotonic()
   }
@@ -41,6 +45,7 @@ final class Committer: @unchecked Sendable {
     extents.deallocate()
     pieces.deallocate()
     head.deallocate()
+    sealBlock.deallocate()
   }
 
   // MARK: The loop
@@ -168,12 +173,14 @@ final class Committer: @unchecked Sendable {
     DiskActivity.commits.add(1, ordering: .relaxed)
     let first = extents[0].firstLSN
     let group = try writeGroup(extents: count, flags: [], .groupWrite)
+    let isLast = segment.isSealWritten
     core.ring.finishWrite()
     precondition(group.firstLSN == first && group.nextLSN == extents[count - 1].nextLSN, "LSNs follow each other")
     let last = group.nextLSN - 1
     core.writtenLSN.store(last, ordering: .sequentiallyConsistent)
     if core.options.durability == .fsync {
       try sync(.groupSync)
+      if isLast { sealed() }
     } else if started - lastSync >= Limits.lazySyncNanoseconds
       || core.syncRequested.exchange(false, ordering: .acquiringAndReleasing)
     {
@@ -240,12 +247,41 @@ final class Committer: @unchecked Sendable {
       pieces[piecesUsed] = WritePiece(ZeroBlock.bytes.baseAddress!, padding)
       piecesUsed += 1
     }
+    let seal = isLastOfSegment(group, extents: count) ? stageSeal(behind: group) : nil
+    if seal != nil {
+      pieces[piecesUsed] = WritePiece(UnsafeRawPointer(sealBlock.baseAddress!), Limits.groupAlignment)
+      piecesUsed += 1
+    }
     isDirty = true
     try segment.file.write(UnsafeMutableBufferPointer(rebasing: pieces[..<piecesUsed]), at: segment.offset, point)
     definitions.wrote()
+    wrote(group)
+    if let seal { wrote(seal) }
+    return group
+  }
+
+  private func wrote(_ group: GroupHeader) {
     core.catalog.wroteGroup(group, at: segment.offset)
     segment.wrote(group)
-    return group
+  }
+
+  /// Under load the next group waits already, and would not fit behind this one: then the seal goes out with it, for one
+  /// write and one sync instead of two. A crash may leave either without the other: a seal behind a group that is not whole
+  /// witnesses nothing, and a group without its seal is the end of the log like any other.
+  private func isLastOfSegment(_ group: GroupHeader, extents count: Int) -> Bool {
+    guard count > 0, core.options.durability == .fsync else { return false }
+    let next = min(core.ring.pending.bytes, core.options.groupBytes)
+    return next > 0 && !segment.hasRoom(for: next, behind: group)
+  }
+
+  private func stageSeal(behind group: GroupHeader) -> GroupHeader {
+    var seal = GroupHeader(
+      firstLSN: group.nextLSN, durableLSN: group.durableLSN, previousCRC: group.checksum, wallTime: group.wallTime)
+    seal.flags = .seal
+    seal.bodyCRC = CRC32C.of(.empty)
+    seal.encode(
+      to: sealBlock.baseAddress!, salt: segment.header.salt, offset: segment.offset + group.paddedBytes)
+    return seal
   }
 
   private func add(_ extent: Extent, to used: inout Int) {
@@ -342,6 +378,11 @@ final class Committer: @unchecked Sendable {
     try syncIfDirty()
     try writeGroup(extents: 0, flags: .seal, .sealWrite)
     try sync(.sealSync)
+    sealed()
+  }
+
+  /// The seal is on the device.
+  private func sealed() {
     segment.isSealed = true
     // What was laid out and not used. Nothing depends on it; a little stays, so that the whole file can be used again.
     if segment.unusedBytes > core.options.effectiveSegmentBytes / Limits.sealedSlackDivisor {
@@ -353,44 +394,5 @@ final class Committer: @unchecked Sendable {
   private func finish() throws(IOFault) {
     if !segment.isSealed { try seal() }
     needsMarker = false
-  }
-}
-
-/// A segment file that has its header and its name.
-struct InstalledSegment: ~Copyable, Sendable {
-  var file: LogFile
-  var header: SegmentHeader
-}
-
-/// The segment that is being written.
-struct ActiveSegment: ~Copyable {
-  let file: LogFile
-  let header: SegmentHeader
-  private let limit: Int
-  private(set) var offset = Limits.segmentHeaderBytes
-  private(set) var link: UInt32
-  var isSealed = false
-
-  init(_ installed: consuming InstalledSegment, limit: Int) {
-    header = installed.header
-    file = installed.file
-    self.limit = limit
-    link = header.checksum
-  }
-
-  var unusedBytes: Int { max(0, limit - offset) }
-
-  var isEmpty: Bool { offset == Limits.segmentHeaderBytes }
-
-  /// Whether a group with this body fits, with a seal behind it. An empty segment takes any group.
-  func hasRoom(for bodyBytes: Int, sealing: Bool) -> Bool {
-    if sealing || isEmpty { return !isSealed }
-    let bytes = GroupHeader.padded(Limits.groupHeaderBytes + bodyBytes)
-    return !isSealed && offset + bytes + Limits.groupAlignment <= limit
-  }
-
-  mutating func wrote(_ group: GroupHeader) {
-    offset += group.paddedBytes
-    link = group.checksum
   }
 }

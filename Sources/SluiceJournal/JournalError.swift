@@ -100,6 +100,7 @@ package struct StreamStatus: Sendable {
   /// Committed since the log was opened.
   package var records: UInt64
   package var recordBytes: UInt64
+  package var commits: UInt64
   /// Appends refused since then, whatever the reason.
   package var rejected: UInt64
   package var subscribers: [Subscriber]

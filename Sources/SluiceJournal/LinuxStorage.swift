@@ -1,3 +1,4 @@
+internal import CSluiceSystem
 import Glibc
 import SluiceCore
 
@@ -62,8 +63,11 @@ package struct LinuxStorage: LogStorage {
       }
       // `WritePiece` is laid out as `iovec` is (asserted by a test), so the pieces need no second array.
       let raw = UnsafeMutableRawPointer(vector).assumingMemoryBound(to: iovec.self)
-      var written = retrying { pwritev(handle, raw, Int32(left), at) }
+      let count = Self.piecesOfOneCall(vector, left)
+      var written = retrying { pwritev(handle, raw, Int32(count), at) }
       guard written > 0 else { throw IOFault(.write, name(of: handle), written == 0 ? EIO : errno) }
+      // While the rest of a large write is copied, the device may begin with this part. A hint: it makes nothing durable.
+      if count < left { csluice_start_writeback(handle, Int64(at), Int64(written)) }
       at += written
       // A short write goes on where it stopped.
       while left > 0, written >= vector.pointee.count {
@@ -76,6 +80,16 @@ package struct LinuxStorage: LogStorage {
         vector.pointee.count -= written
       }
     }
+  }
+
+  /// A large write goes out in calls of about this many bytes.
+  private static func piecesOfOneCall(_ pieces: UnsafeMutablePointer<WritePiece>, _ count: Int) -> Int {
+    var bytes = 0
+    for place in 0..<count {
+      bytes += pieces[place].count
+      if bytes >= Limits.writebackBytes { return place + 1 }
+    }
+    return count
   }
 
   package func sync(_ handle: Int32, _: StoragePoint) throws(IOFault) {

@@ -1,4 +1,4 @@
-import CSluiceSystem
+internal import CSluiceSystem
 import Glibc
 import SluiceCore
 

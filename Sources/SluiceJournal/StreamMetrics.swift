@@ -17,6 +17,7 @@ extension StreamLog {
       unsettledBytes: core.cursors.lowest.map { core.catalog.bytes(from: $0) } ?? 0,
       producers: core.names.producerCount, records: core.counters.records.load(ordering: .relaxed),
       recordBytes: core.counters.bytes.load(ordering: .relaxed),
+      commits: core.counters.commits.load(ordering: .relaxed),
       rejected: RejectReason.allCases.reduce(0) { $0 + core.counters.rejected($1) }, subscribers: cursorNames)
   }
 

@@ -19,7 +19,8 @@ struct BenchArguments: Sendable {
   }
 
   static func fail(_ message: String) -> Never {
-    fputs("journal-bench: \(message)\n", stderr)
+    let line = "journal-bench: \(message)\n"
+    _ = line.withCString { write(STDERR_FILENO, $0, strlen($0)) }
     exit(64)
   }
 

@@ -33,10 +33,10 @@ struct Throughput {
     for drain in drains { drain.finish() }
     let records = zip(before, after).reduce(0) { $0 + Int($1.1.records - $1.0.records) }
     let bytes = zip(before, after).reduce(0) { $0 + Int($1.1.recordBytes - $1.0.recordBytes) }
-    let written = zip(before, after).reduce(0) { $0 + Int($1.1.durableLSN - $1.0.durableLSN) }
+    let commits = zip(before, after).reduce(0) { $0 + Int($1.1.commits - $1.0.commits) }
     for log in logs { log.close() }
     print(
-      "{\"records\": \(records), \"bytes\": \(bytes), \"durable\": \(written), \"seconds\": \(seconds), \"cpu\": \(used)}")
+      "{\"records\": \(records), \"bytes\": \(bytes), \"commits\": \(commits), \"seconds\": \(seconds), \"cpu\": \(used)}")
   }
 
   private func measure(until end: Int64, since cpu: [String: Double]) -> String {

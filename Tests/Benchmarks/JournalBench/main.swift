@@ -6,9 +6,6 @@
 //   stalled dir= seconds= size=                                     memory beside a subscriber that holds what it can
 // Tests/Benchmarks/bench_journal.py runs them in turn with the reference.
 
-import Glibc
-
-setvbuf(stdout, nil, _IOLBF, 0)
 let arguments = BenchArguments(CommandLine.arguments)
 switch arguments.mode {
 case "throughput": Throughput(arguments).run()
