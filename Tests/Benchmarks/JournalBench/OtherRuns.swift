@@ -13,6 +13,7 @@ struct LatencyRun {
     options.retainBytes = 4 * options.segmentBytes
     let log = arguments.open(options)
     let drain = Drain(log)
+    WarmUp(arguments).run(log)
     let lane = BenchLane(log, size: arguments.number("size"))
     let rate = arguments.decimal("rate")
     let total = Int(rate * arguments.decimal("seconds"))
@@ -77,6 +78,7 @@ struct LogFiller {
       lane.wait(for: last)
     }
     print("{\"records\": \(log.committedLSN), \"bytes\": \(log.status.retainedBytes), \"segments\": \(log.status.segments)}")
+    fflush(nil)
     _exit(0)
   }
 }
@@ -96,6 +98,7 @@ struct RecoveryRun {
     print(
       "{\"seconds\": \(seconds), \"tail\": \"\(report.tail)\", \"segments\": \(report.segments), "
         + "\"bytes_scanned\": \(report.bytesScanned), \"last_lsn\": \(report.lastLSN)}")
+    fflush(nil)
     _exit(0)
   }
 }
@@ -133,6 +136,7 @@ struct StalledSubscriber {
     print(
       "{\"records\": \(log.committedLSN), \"resident\": \(most.all), \"shared\": \(most.shared), "
         + "\"ring\": \(log.status.ringBytes), \"held\": \(held.bytes)}")
+    fflush(nil)
     _exit(0)
   }
 

@@ -19,7 +19,7 @@ struct Throughput {
       return arguments.open(options)
     }
     let drains = logs.map(Drain.init)
-    if isWarm { for log in logs { warmUp(log) } }
+    if isWarm { for log in logs { WarmUp(arguments).run(log) } }
     let before = logs.map(\.status)
     let cpu = ThreadCPU.now()
     let started = Clock.monotonic()
@@ -44,19 +44,6 @@ struct Throughput {
     return ThreadCPU.json(since: cpu)
   }
 
-  /// Goes on until the log writes into segments that were others before.
-  private func warmUp(_ log: StreamLog) {
-    let wanted = 8 * arguments.number("segment", Limits.defaultSegmentBytes)
-    let lane = BenchLane(log, size: 16 << 10)
-    var bytes = 0
-    while bytes < wanted {
-      let (taken, last) = lane.append(64, time: Clock.wall())
-      bytes += taken * lane.recordBytes
-      lane.wait(for: last)
-    }
-    lane.lane.close()
-  }
-
   private func produce(_ log: StreamLog, _ size: Int, until end: Int64) {
     let lane = BenchLane(log, size: size)
     let perTurn = max(1, (256 << 10) / lane.recordBytes)
@@ -70,6 +57,24 @@ struct Throughput {
       if turn.taken < perTurn { lane.wait(for: min(last, log.committedLSN + 1)) }
     }
     lane.wait(for: last)
+    lane.lane.close()
+  }
+}
+
+/// Goes on until the log writes into segments that were others before.
+struct WarmUp {
+  let arguments: BenchArguments
+  init(_ arguments: BenchArguments) { self.arguments = arguments }
+
+  func run(_ log: StreamLog) {
+    let wanted = 8 * arguments.number("segment", Limits.defaultSegmentBytes)
+    let lane = BenchLane(log, size: 16 << 10)
+    var bytes = 0
+    while bytes < wanted {
+      let (taken, last) = lane.append(64, time: Clock.wall())
+      bytes += taken * lane.recordBytes
+      lane.wait(for: last)
+    }
     lane.lane.close()
   }
 }
