@@ -97,8 +97,12 @@ package enum Limits {
   package static let maxLSN: UInt64 = 1 << 63
   /// A subscriber that is over its `max_lag … then: gap` goes on this part below it.
   package static let lagGapDivisor: UInt64 = 8
-  /// A cursor whose subscriber was not seen for this long no longer holds records back.
+  /// A cursor whose subscriber was not seen for this long no longer holds records back, unless `retain.cursors` says
+  /// otherwise.
   package static let cursorExpiryNanoseconds: Int64 = 7 * 24 * 3600 * 1_000_000_000
+  package static let minCursorExpiryNanoseconds: Int64 = 60_000_000_000
+  /// How often it is looked whether one has expired.
+  package static let cursorExpiryLookNanoseconds: Int64 = 1_000_000_000
   /// None expires before the log has been open for this long: after a long halt, or a clock that was set forward, every
   /// cursor looks old until its subscriber has come back.
   package static let cursorGraceNanoseconds: Int64 = 600_000_000_000
@@ -108,6 +112,12 @@ package enum Limits {
   package static let maxDefinitionSegments = 8
   /// Headers of the newest segments that recovery checks; older ones are checked when they are read.
   package static let recoveryHeaderChecks = 64
+  /// Damage that an error names one by one; of more it says how much there is.
+  package static let maxDamageShown = 8
+  /// Headers of a log's newest segments that are tried to learn which log it is.
+  package static let maxIdentityHeaders = 8
+  /// The file that says which log each stream of a data directory has: the most that is read of it.
+  package static let maxRegistryBytes = 4 << 20
 
   // MARK: HTTP
 

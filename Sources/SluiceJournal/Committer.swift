@@ -1,8 +1,9 @@
 import SluiceCore
 import Synchronization
 
-// The commit thread. Depth one, no linger (but for `memory` streams, whose producers do not wait for it): it takes all that waits (up to `groupBytes`), writes it as one group, syncs
-// it if the stream's durability asks for that, publishes it, and begins again. What comes in while it syncs is the next
+// The commit thread. Depth one, and no linger unless the topology asks for one (`memory` streams apart, whose producers do
+// not wait for it): it takes all that waits (up to `groupBytes`), writes it as one group, syncs it if the stream's
+// durability asks for that, publishes it, and begins again. What comes in while it syncs is the next
 // group. After `idleMarkerNanoseconds` without records an empty group is written and synced: its watermark is the
 // witness of the group before.
 
@@ -19,6 +20,7 @@ final class Committer: @unchecked Sendable {
   private var definitions: DefinitionImage
   /// Bytes written since the last sync.
   private var isDirty = false
+  private var gathering: CommitGathering
   private var lastSync: Int64 = 0
   private var lastCommit: Int64 = 0
   /// The last group carries records, so nothing after it witnesses them yet.
@@ -26,8 +28,12 @@ final class Committer: @unchecked Sendable {
   private var lastIngestTime: Int64
   private var lastWallTime: Int64
 
-  init(_ core: LogCore, _ segment: consuming ActiveSegment, definitions: DefinitionTable, lastTime: Int64) {
+  /// `gathers`: it may wait for more records before it makes a group; by hand it never does.
+  init(
+    _ core: LogCore, _ segment: consuming ActiveSegment, definitions: DefinitionTable, lastTime: Int64, gathers: Bool
+  ) {
     self.core = core
+    gathering = CommitGathering(core, isWanted: gathers)
     self.definitions = DefinitionImage(definitions.all)
     self.segment = segment
     lastIngestTime = lastTime
@@ -53,7 +59,8 @@ final class Committer: @unchecked Sendable {
   /// What is to be done after one round.
   enum Step: Equatable {
     case again
-    case rest
+    /// More records are waited for, until then or until there are enough.
+    case gather(until: Int64)
     case wait(until: Int64)
     case over
   }
@@ -62,7 +69,7 @@ final class Committer: @unchecked Sendable {
     while true {
       switch step() {
       case .again: continue
-      case .rest: rest()
+      case .gather(let deadline): gathering.wait(until: deadline)
       case .wait(let deadline): core.commitBell.wait(until: deadline)
       case .over: return
       }
@@ -72,10 +79,12 @@ final class Committer: @unchecked Sendable {
   /// One round: a group if records wait, else what idleness or the end ask for.
   func step() -> Step {
     do throws(IOFault) {
+      if let deadline = gathering.ends() { return .gather(until: deadline) }
       let count = core.ring.take(into: extents, maxBytes: core.options.groupBytes)
       if count > 0 {
         try retryingWithoutSpace { () throws(IOFault) in try commit(count) }
-        return core.options.durability == .memory ? .rest : .again
+        gathering.committed()
+        return .again
       }
       guard core.isClosing.load(ordering: .acquiring) else { return .wait(until: try serveIdleness()) }
       if core.ring.pending.bytes > 0 { return .again }
@@ -85,20 +94,6 @@ final class Committer: @unchecked Sendable {
       leave(error)
       return .over
     }
-  }
-
-  /// Nobody waits for the write of a `memory` stream, so a pause between two costs nothing but a little delay of
-  /// delivery, and saves a wake of this thread for every tick of the event loops.
-  private func rest() {
-    let deadline = Clock.monotonic() + Limits.memoryRestNanoseconds
-    let enough = min(Limits.memoryRestBytes, core.options.ringBytes / 4)
-    core.restBytes.store(enough, ordering: .sequentiallyConsistent)
-    while Clock.monotonic() < deadline, core.ring.pending.bytes < enough,
-      !core.isClosing.load(ordering: .acquiring), !core.syncRequested.load(ordering: .acquiring)
-    {
-      core.commitBell.wait(until: deadline)
-    }
-    core.restBytes.store(0, ordering: .sequentiallyConsistent)
   }
 
   /// No space at an orderly end is no failure: what was acknowledged as written is made durable, the rest was not

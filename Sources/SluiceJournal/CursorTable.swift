@@ -62,24 +62,31 @@ final class CursorTable: Sendable {
     return try result.get()
   }
 
-  /// Forgets cursors whose subscriber has not been seen since `limit`.
-  func expire(before limit: Int64) {
+  /// Forgets the cursor, of those whose subscriber has not been seen since `limit`, that is the farthest behind.
+  func expireOne(before limit: Int64) -> Cursor? {
     state.withLock { cursors in
-      cursors.removeAll {
+      let expired = cursors.filter {
         !$0.connected.load(ordering: .acquiring) && $0.updatedTime.load(ordering: .relaxed) < limit
       }
+      guard let farthest = expired.min(by: { $0.needed < $1.needed }) else { return nil }
+      cursors.removeAll { $0 === farthest }
+      return farthest
     }
   }
 
-  /// Forgets one that is not connected. False when it is, or is not there.
-  func forget(_ name: String) -> Bool {
+  /// Forgets one that is not connected. Nil when it is, or is not there.
+  func forget(_ name: String) -> Cursor? {
     state.withLock { cursors in
       guard let place = cursors.firstIndex(where: { $0.name == name }),
         !cursors[place].connected.load(ordering: .acquiring)
-      else { return false }
-      cursors.remove(at: place)
-      return true
+      else { return nil }
+      return cursors.remove(at: place)
     }
+  }
+
+  /// The lowest position that a connected subscriber still needs; nil when none is there.
+  var lowestConnected: UInt64? {
+    state.withLock { $0.filter { $0.connected.load(ordering: .acquiring) }.map(\.needed).min() }
   }
 
   /// The lowest position that anyone still needs; nil when there is no subscriber.

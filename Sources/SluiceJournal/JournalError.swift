@@ -13,6 +13,8 @@ package struct JournalError: Error, Sendable, CustomStringConvertible {
     case options
     /// The directory holds something else than this log.
     case foreign
+    /// Acknowledged records are damaged or missing, and the log is to halt then.
+    case damaged
     /// Too many cursors.
     case limit
   }
@@ -40,6 +42,9 @@ package enum LogEvent: Sendable, Equatable {
   case corruption(segment: String, offset: Int, first: UInt64, last: UInt64, reason: String)
   /// Neither cursor slot can be read: every subscriber begins at its `start` again.
   case cursorsLost(reason: String)
+  /// A cursor was forgotten, since its subscriber was not seen after `lastSeen`, ns since 1970. `lsn`: the lowest that
+  /// it had not settled. `frees`: bytes that nobody else holds back.
+  case cursorExpired(name: String, lsn: UInt64, lastSeen: Int64, frees: Int)
   /// The subscriber's records `first...last` were dropped (`drop_oldest`).
   case dropped(first: UInt64, last: UInt64)
   /// The stream stopped taking records, or takes them again (nil).
@@ -79,6 +84,8 @@ package struct StreamStatus: Sendable {
     package var lag: StreamLag
     /// When its reader was last there, ns since 1970.
     package var lastSeen: Int64
+    /// Bytes that are kept for it although no subscriber that is there needs them any more; 0 while it is connected.
+    package var holdsBytes: Int
   }
   package var name: String
   package var state: State

@@ -27,6 +27,7 @@ final class LogCounters: Sendable {
   let diskBytes = Atomic<UInt64>(0)
   let commits = Atomic<UInt64>(0)
   let markers = Atomic<UInt64>(0)
+  let expiredCursors = Atomic<UInt64>(0)
   /// LSNs that readers were told are gone.
   private let gaps = Mutex<[GapReason: UInt64]>([:])
   private let rejects = Mutex<[RejectReason: UInt64]>([:])
@@ -41,6 +42,7 @@ final class LogCounters: Sendable {
     latency.withLock { $0.add(nanoseconds) }
   }
 
+  func countExpiredCursor() { expiredCursors.add(1, ordering: .relaxed) }
   func countMarker() { markers.add(1, ordering: .relaxed) }
   func countReject(_ reason: RejectReason) { rejects.withLock { $0[reason, default: 0] += 1 } }
   func countGap(records: UInt64, _ reason: GapReason) { gaps.withLock { $0[reason, default: 0] &+= records } }

@@ -14,6 +14,7 @@ final class LogKeeper: @unchecked Sendable {
   private let stop = Atomic<Bool>(false)
   private var lastCursorWrite: Int64 = 0
   private var lastDiskCheck: Int64 = 0
+  private var lastExpiryLook: Int64 = 0
   private var spaceFault: IOFault?
   private var commitsSeen: UInt64 = 0
   private var quietSince: Int64
@@ -62,6 +63,11 @@ final class LogKeeper: @unchecked Sendable {
       checkSpace()
       lastDiskCheck = now
     }
+    // Nothing moves in a stream whose subscribers are all gone, and just then it fills.
+    if now - lastExpiryLook >= Limits.cursorExpiryLookNanoseconds {
+      expireCursors(now: Clock.wall())
+      lastExpiryLook = now
+    }
     if core.cursors.dirty.load(ordering: .acquiring) {
       let due = lastCursorWrite + Limits.cursorIntervalNanoseconds
       if now >= due {
@@ -105,14 +111,23 @@ final class LogKeeper: @unchecked Sendable {
     for cursor in core.cursors.all where cursor.connected.load(ordering: .acquiring) {
       cursor.updatedTime.store(now, ordering: .relaxed)
     }
-    expireCursors(now: now)
     do throws(IOFault) { try core.writeCursors() } catch { report(error) }
   }
 
   /// Time in which the log was not open is no time in which a subscriber failed to come.
   func expireCursors(now: Int64) {
     guard Clock.monotonic() - openedAt >= Limits.cursorGraceNanoseconds else { return }
-    core.cursors.expire(before: now - Limits.cursorExpiryNanoseconds)
+    var held = core.measureUnsettled()
+    while let cursor = core.cursors.expireOne(before: now - core.live.cursorExpiryNanoseconds) {
+      core.counters.countExpiredCursor()
+      core.cursorMoved()
+      let left = core.measureUnsettled()
+      core.observer.logEvent(
+        .cursorExpired(
+          name: cursor.name, lsn: cursor.lsn.load(ordering: .acquiring),
+          lastSeen: cursor.updatedTime.load(ordering: .relaxed), frees: max(0, held - left)))
+      held = left
+    }
   }
 
   /// Tells of a fault that is tried again, once until it is another.

@@ -65,7 +65,7 @@ final class LogReader: StreamReader {
       guard position <= limit else { return .nothingYet }
       if cold.holds(position) {
         guard cold.fill(batch, from: position, limit: limit, maxRecords: most, maxBytes: maxBytes) else {
-          return gap(position, position, .corruption)
+          return try damage(position, position)
         }
         position = batch.lastLSN + 1
         return .records
@@ -77,6 +77,7 @@ final class LogReader: StreamReader {
       switch try cold.load(position, limit: limit) {
       case .loaded: continue
       case .moved(let lsn): position = max(position, lsn)
+      case .gap(let first, let last, .corruption): return try damage(first, last)
       case .gap(let first, let last, .retention): return gap(first, last, isDropping(first) ? .dropped : .retention)
       case .gap(let first, let last, let reason): return gap(first, last, reason)
       }
@@ -116,6 +117,15 @@ final class LogReader: StreamReader {
     position = last + 1
     if isSubscription { core.counters.countGap(records: last - first + 1, reason) }
     return .gap(first: first, last: last, reason)
+  }
+
+  /// With `on_corruption: halt` a subscriber goes no further, and stays where it is; who only looks is told of the gap.
+  private func damage(_ first: UInt64, _ last: UInt64) throws(StreamReadError) -> ReadOutcome {
+    guard isSubscription, core.live.onCorruption == .halt else { return gap(first, last, .corruption) }
+    throw StreamReadError(
+      "stream \(core.options.name): the records with LSN \(first)...\(last) are damaged or missing, and on_corruption "
+        + "is halt: look with `sluice stream verify \(core.options.directory)`; then repair it, restore a backup, or set "
+        + "`on_corruption: gap` to go on without them")
   }
 
   /// Whether records that the log has no more were dropped for a subscriber that had not settled them.

@@ -33,6 +33,8 @@ struct LogRecovery {
   private var spares: [String] = []
   /// Indices of segments that are gone, and halves of indices.
   private var strays: [String] = []
+  /// Finds out what there is, and changes nothing.
+  let isLook: Bool
   private var cursorsFault: String?
 
   struct Tail {
@@ -41,19 +43,17 @@ struct LogRecovery {
     var bytesRead: Int
   }
 
-  init(_ options: StreamOptions, _ storage: any LogStorage) {
+  init(_ options: StreamOptions, _ storage: any LogStorage, isLook: Bool = false) {
     self.options = options
     self.storage = storage
+    self.isLook = isLook
   }
 
   mutating func run() throws(JournalError) -> RecoveredLog {
     try io { () throws(IOFault) in try storage.makeDirectory(options.directory) }
     let lock = try LockFile.take(in: options.directory, on: storage)
-    let slot = try readCursors()
-    try listSegments()
-    let witness = max(slot?.durableLSN ?? 0, (slot?.entries.map(\.lsn).max() ?? 1) - 1)
-    var floor: UInt64 = 1
-    let tail = try scanTail(slot: slot, witness: witness, floor: &floor)
+    if options.onCorruption == .halt { try refuseDamage() }
+    let (slot, tail, witness, floor) = try look()
     let uuid = tail?.scan.header.uuid ?? slot?.uuid ?? LogUUID.random()
     var header = successor(of: tail?.scan, uuid: uuid, witness: witness, floor: floor)
     // The slots exist before the first segment does: missing slots beside a segment are a loss, never a beginning.
@@ -70,7 +70,7 @@ struct LogRecovery {
     segments.append(SegmentInfo(started: header))
     removeStrays()
     let report = RecoveryReport(
-      tail: tail?.kind ?? (segments.count > 1 ? .corrupt : .new), segments: segments.count,
+      tail: tail?.kind ?? (floor > 1 || witness > 0 ? .corrupt : .new), segments: segments.count,
       groupsScanned: tail?.scan.groups ?? 0, bytesScanned: tail?.bytesRead ?? 0,
       lastLSN: (tail?.scan.nextLSN ?? 1) - 1, nextLSN: header.baseLSN,
       quarantined: quarantined, findings: findings, nanoseconds: Clock.monotonic() - started)
@@ -82,6 +82,47 @@ struct LogRecovery {
     return RecoveredLog(
       start: start, file: laidOut.file, lock: lock, cursorFile: cursorFile, generation: slot?.generation ?? 1,
       cursorsLost: cursorsFault != nil && segments.count > 1, report: report)
+  }
+
+  /// What the directory holds, its damage put into `findings`. Unless `isLook`, evidence is copied to quarantine.
+  private mutating func look() throws(JournalError) -> (
+    slot: CursorSlot?, tail: Tail?, witness: UInt64, floor: UInt64
+  ) {
+    let slot = try readCursors()
+    try listSegments()
+    let witness = max(slot?.durableLSN ?? 0, (slot?.entries.map(\.lsn).max() ?? 1) - 1, options.knownLSN)
+    if segments.isEmpty, witness > 0 {
+      let first = max(slot?.trimLSN ?? 1, 1)
+      findings.append(
+        .corruption(
+          segment: SegmentFile.name(first), offset: 0, first: first, last: witness,
+          reason: "no segment is there, and \(witnesses) prove that there were records"))
+    }
+    var floor: UInt64 = 1
+    let tail = try scanTail(slot: slot, witness: witness, floor: &floor)
+    return (slot, tail, witness, floor)
+  }
+
+  /// What knows of durable records beside the segments.
+  var witnesses: String { options.knownLSN > 0 ? "the cursor slots or the registry" : "the cursor slots" }
+
+  /// With `on_corruption: halt` damage is found before anything is changed, and nothing is.
+  private func refuseDamage() throws(JournalError) {
+    var recovery = LogRecovery(options, storage, isLook: true)
+    let found = try recovery.look()
+    let damage = recovery.findings.compactMap { finding -> String? in
+      guard case .corruption(let segment, let offset, let first, let last, let reason) = finding else { return nil }
+      let lost = last < first ? "LSN \(first) on, how far is not known" : "LSN \(first)...\(last)"
+      return "\(segment) at offset \(offset) (\(lost)): \(reason)"
+    }
+    guard !damage.isEmpty || found.tail?.kind == .corrupt else { return }
+    let more = damage.count > Limits.maxDamageShown ? "; and \(damage.count - Limits.maxDamageShown) more" : ""
+    throw JournalError(
+      .damaged,
+      "acknowledged records in \(options.directory) are damaged or missing, and on_corruption is halt: "
+        + damage.prefix(Limits.maxDamageShown).joined(separator: "; ") + more
+        + ". Nothing was changed. Look with `sluice stream verify \(options.directory)`; then repair it with "
+        + "`sluice stream repair`, restore a backup, or set `on_corruption: gap` to go on without what is lost")
   }
 
   func path(_ name: String) -> String { options.directory + "/" + name }

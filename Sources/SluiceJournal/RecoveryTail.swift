@@ -61,19 +61,23 @@ extension LogRecovery {
         "\(path(name)) needs feature bit \(bit) of ro_compat to be written behind, which this program "
           + "does not know: use the newer sluice that wrote it")
     } catch {
-      let kept = SegmentFile.quarantineName + "/" + name + ".bad"
-      try io { () throws(IOFault) in
-        try storage.makeDirectory(path(SegmentFile.quarantineName))
-        try storage.rename(path(name), to: path(kept), .quarantineRename)
-        try storage.syncDirectory(path(SegmentFile.quarantineName), .quarantineDirectorySync)
-        try storage.syncDirectory(options.directory, .quarantineParentSync)
-      }
-      quarantined.append(kept)
+      if !isLook { try moveToQuarantine(name) }
       findings.append(
         .corruption(
           segment: name, offset: 0, first: info.baseLSN, last: info.baseLSN - 1, reason: "segment header: \(error)"))
       return nil
     }
+  }
+
+  private mutating func moveToQuarantine(_ name: String) throws(JournalError) {
+    let kept = SegmentFile.quarantineName + "/" + name + ".bad"
+    try io { () throws(IOFault) in
+      try storage.makeDirectory(path(SegmentFile.quarantineName))
+      try storage.rename(path(name), to: path(kept), .quarantineRename)
+      try storage.syncDirectory(path(SegmentFile.quarantineName), .quarantineDirectorySync)
+      try storage.syncDirectory(options.directory, .quarantineParentSync)
+    }
+    quarantined.append(kept)
   }
 
   /// Tells what the scan found, and copies what is cut off or damaged to quarantine.
@@ -99,7 +103,7 @@ extension LogRecovery {
       findings.append(
         .corruption(
           segment: name, offset: scan.end, first: scan.nextLSN, last: last,
-          reason: "the cursor slots prove that these records were durable"))
+          reason: "\(witnesses) prove that these records were durable"))
       return .corrupt
     case .resume: preconditionFailure("a scan does not end where it resumes")
     }
@@ -112,6 +116,7 @@ extension LogRecovery {
   ) throws(JournalError) -> String {
     let directory = path(SegmentFile.quarantineName)
     let kept = "\(SegmentFile.quarantineName)/\(segment)-\(start).bad"
+    if isLook { return kept }
     let temporary = path(kept + ".tmp")
     do throws(IOFault) {
       try storage.makeDirectory(directory)

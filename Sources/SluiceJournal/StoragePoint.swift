@@ -52,4 +52,10 @@ package enum StoragePoint: String, Sendable, CaseIterable {
   case quarantineUnlink = "quarantine.unlink"
   case quarantineDirectorySync = "quarantine.directory.sync"
   case quarantineParentSync = "quarantine.parent.sync"
+
+  // The registry of a data directory.
+  case registryWrite = "registry.write"
+  case registrySync = "registry.sync"
+  case registryRename = "registry.rename"
+  case registryDirectorySync = "registry.directory.sync"
 }

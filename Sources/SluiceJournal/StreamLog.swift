@@ -39,7 +39,7 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
       core,
       ActiveSegment(
         InstalledSegment(file: recovered.file, header: start.header), limit: options.effectiveSegmentBytes),
-      definitions: start.definitions, lastTime: start.lastTime)
+      definitions: start.definitions, lastTime: start.lastTime, gathers: hasThreads)
     let keeper = LogKeeper(core, cursorsLost: recovered.cursorsLost)
     self.committer = committer
     self.keeper = keeper
@@ -134,13 +134,33 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
   /// Forgets the cursor of a subscriber that is not connected; its records are held back no longer.
   package func forgetCursor(_ name: String) -> Bool {
     defer { core.cursorMoved() }
-    return core.cursors.forget(name)
+    return core.cursors.forget(name) != nil
+  }
+
+  /// What became of a cursor that was to be let go.
+  package enum Forgetting: Sendable, Equatable {
+    /// `frees`: bytes that only it held back.
+    case forgotten(lsn: UInt64, frees: Int)
+    case connected
+    case unknown
+  }
+
+  /// The same for good: when this returns, no restart brings it back. Blocks on the disk.
+  package func letGo(ofCursor name: String) throws(JournalError) -> Forgetting {
+    let before = core.measureUnsettled()
+    guard let cursor = core.cursors.forget(name) else {
+      return core.cursors.find(name) == nil ? .unknown : .connected
+    }
+    let frees = max(0, before - core.measureUnsettled())
+    do throws(IOFault) { try core.writeCursors() } catch { throw JournalError(error) }
+    core.keeperBell.ring()
+    return .forgotten(lsn: cursor.lsn.load(ordering: .acquiring), frees: frees)
   }
 
   // MARK: Change
 
   /// The keys in which `options` differ from those in force and that can't change while the log is open. `retain`,
-  /// `when_full`, the disk's reserve apart, and `max_record` up to half a slab can.
+  /// `when_full`, `commit.linger`, `on_corruption`, the disk's reserve apart, and `max_record` up to half a slab can.
   package func fixedKeys(changedBy options: StreamOptions) -> [String] { core.options.fixedKeys(changedBy: options) }
 
   /// Makes what may change of `options` take effect now; segments keep the size they were opened with. Refused whole

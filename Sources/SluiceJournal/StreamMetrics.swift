@@ -24,11 +24,13 @@ extension StreamLog {
   /// Every subscriber that the log keeps a cursor for, connected or not.
   package var cursorNames: [StreamStatus.Subscriber] {
     let now = Clock.wall()
+    let neededAnyway = core.cursors.lowestConnected.map { core.catalog.bytes(from: $0) } ?? 0
     return core.cursors.all.map { cursor in
       let isConnected = cursor.connected.load(ordering: .acquiring)
       return StreamStatus.Subscriber(
         name: cursor.name, connected: isConnected, cursor: cursor.lsn.load(ordering: .acquiring),
-        lag: core.lag(of: cursor.needed), lastSeen: isConnected ? now : cursor.updatedTime.load(ordering: .relaxed))
+        lag: core.lag(of: cursor.needed), lastSeen: isConnected ? now : cursor.updatedTime.load(ordering: .relaxed),
+        holdsBytes: isConnected ? 0 : max(0, core.catalog.bytes(from: cursor.needed) - neededAnyway))
     }
   }
 
@@ -48,6 +50,9 @@ extension StreamLog {
       counter(
         "sluice_stream_bytes_total", "Bytes of the records committed.", counters.bytes.load(ordering: .relaxed)),
       counter("sluice_stream_commits_total", "Groups written.", counters.commits.load(ordering: .relaxed)),
+      counter(
+        "sluice_stream_expired_cursors_total", "Cursors forgotten because their subscriber did not come.",
+        counters.expiredCursors.load(ordering: .relaxed)),
       counter(
         "sluice_stream_written_bytes_total", "Bytes written to segment files, headers and padding included.",
         counters.diskBytes.load(ordering: .relaxed)),

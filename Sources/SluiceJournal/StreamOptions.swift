@@ -9,6 +9,14 @@ package enum WhenFull: String, Sendable, CaseIterable {
   case dropOldest = "drop_oldest"
 }
 
+/// What happens when acknowledged records turn out to be damaged or missing.
+package enum OnCorruption: String, Sendable, CaseIterable {
+  /// What is lost is told as a gap, and the rest goes on.
+  case gap
+  /// The log is not opened, and a reader that meets damage goes no further.
+  case halt
+}
+
 package struct StreamOptions: Sendable {
   package var name: String
   package var directory: String
@@ -19,6 +27,13 @@ package struct StreamOptions: Sendable {
   package var retainAgeNanoseconds: Int64?
   package var maxRecordBytes = Limits.defaultMaxRecordBytes
   package var whenFull: WhenFull = .reject
+  package var onCorruption: OnCorruption = .gap
+  /// How long a commit waits for company; 0: it doesn't.
+  package var lingerNanoseconds: Int64 = 0
+  /// How long the cursor of a subscriber that does not come holds records back.
+  package var cursorExpiryNanoseconds = Limits.cursorExpiryNanoseconds
+  /// An LSN that is known, from elsewhere than the log's own directory, to have been durable; 0: none.
+  package var knownLSN: UInt64 = 0
   package var diskReserveBytes = Limits.diskReserveBytes
   package var idleMarkerNanoseconds = Limits.idleMarkerNanoseconds
 
@@ -62,6 +77,10 @@ package struct StreamOptions: Sendable {
     guard retainBytes >= 2 * Limits.minSegmentBytes else {
       throw JournalError(.options, "stream \(name): retain.bytes must be at least \(2 * Limits.minSegmentBytes) bytes")
     }
+    guard 0...Limits.maxCommitLingerNanoseconds ~= lingerNanoseconds else {
+      throw JournalError(
+        .options, "stream \(name): commit.linger must be at most \(Limits.maxCommitLingerNanoseconds / 1_000_000) ms")
+    }
   }
 }
 
@@ -73,16 +92,25 @@ final class LiveOptions: Sendable {
   private let age: Atomic<Int64>
   private let full: Atomic<UInt8>
   private let record: Atomic<Int>
+  private let halts: Atomic<Bool>
+  private let linger: Atomic<Int64>
+  private let expiry: Atomic<Int64>
 
   init(_ options: StreamOptions) {
     retain = Atomic(options.retainBytes)
     age = Atomic(options.retainAgeNanoseconds ?? 0)
     full = Atomic(LiveOptions.code(of: options.whenFull))
     record = Atomic(options.maxRecordBytes)
+    halts = Atomic(options.onCorruption == .halt)
+    linger = Atomic(options.lingerNanoseconds)
+    expiry = Atomic(options.cursorExpiryNanoseconds)
   }
 
   var retainBytes: Int { retain.load(ordering: .relaxed) }
   var maxRecordBytes: Int { record.load(ordering: .relaxed) }
+  var onCorruption: OnCorruption { halts.load(ordering: .relaxed) ? .halt : .gap }
+  var lingerNanoseconds: Int64 { linger.load(ordering: .relaxed) }
+  var cursorExpiryNanoseconds: Int64 { expiry.load(ordering: .relaxed) }
   var whenFull: WhenFull { WhenFull.allCases[Int(full.load(ordering: .relaxed))] }
   var retainAgeNanoseconds: Int64? {
     let value = age.load(ordering: .relaxed)
@@ -94,6 +122,9 @@ final class LiveOptions: Sendable {
     age.store(options.retainAgeNanoseconds ?? 0, ordering: .relaxed)
     full.store(LiveOptions.code(of: options.whenFull), ordering: .relaxed)
     record.store(options.maxRecordBytes, ordering: .relaxed)
+    halts.store(options.onCorruption == .halt, ordering: .relaxed)
+    linger.store(options.lingerNanoseconds, ordering: .relaxed)
+    expiry.store(options.cursorExpiryNanoseconds, ordering: .relaxed)
   }
 
   private static func code(of value: WhenFull) -> UInt8 { UInt8(WhenFull.allCases.firstIndex(of: value) ?? 0) }

@@ -59,17 +59,16 @@ package enum LiveSettings {
       .init("segment", "segmentBytes", \.segmentBytes, .refused, "the next segments are laid out"),
       .init("retain.bytes", "retainBytes", \.retainBytes, .applied),
       .init("retain.age", "retainAgeNanoseconds", \.retainAgeNanoseconds, .applied),
+      .init("retain.cursors", "cursorExpiryNanoseconds", \.cursorExpiryNanoseconds, .applied),
       .init("when_full", "whenFull", \.whenFull, .applied),
       // Its sources carry it, and change with it.
       .init("block_timeout", "blockTimeoutNanoseconds", \.blockTimeoutNanoseconds, .applied),
       .init("max_record", "maxRecordBytes", \.maxRecordBytes, .refused, "the ring is made for it"),
-      .init("commit.linger", "commitLingerNanoseconds", \.commitLingerNanoseconds, .refused, open),
-      .init("on_corruption", "onCorruption", \.onCorruption, .refused, open),
+      .init("commit.linger", "commitLingerNanoseconds", \.commitLingerNanoseconds, .applied),
+      .init("on_corruption", "onCorruption", \.onCorruption, .applied),
       .init("declared", "isBuiltin", \.isBuiltin, .applied),
     ]
   }
-
-  private static let open = "the log is open"
 
   package static var sources: [LiveSetting<SourceSettings>] {
     [

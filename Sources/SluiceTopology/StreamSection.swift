@@ -5,6 +5,8 @@ extension TopologyReader {
     "durability", "ring", "segment", "retain", "when_full", "block_timeout", "max_record", "commit", "on_corruption",
   ]
 
+  static let retainKeys = ["bytes", "age", "cursors"]
+
   /// One entry of `streams:`.
   func stream(_ entry: YAMLPair, _ path: String) -> StreamSettings? {
     guard
@@ -36,11 +38,13 @@ extension TopologyReader {
   }
 
   private func readRetention(_ node: YAMLNode, _ path: String, into settings: inout StreamSettings) {
-    guard let section = Section(node, path: "\(path).retain", known: ["bytes", "age"], sink: sink) else { return }
+    guard let section = Section(node, path: "\(path).retain", known: Self.retainKeys, sink: sink) else { return }
     // One segment is written while another is kept.
     let least = 2 * settings.segmentBytes
     settings.retainBytes = section.size("bytes", in: least...Int.max) ?? max(settings.retainBytes, least)
     settings.retainAgeNanoseconds = section.duration("age", in: 1_000_000_000...Int64.max)
+    let expiry = section.duration("cursors", in: Limits.minCursorExpiryNanoseconds...Int64.max)
+    settings.cursorExpiryNanoseconds = expiry ?? settings.cursorExpiryNanoseconds
   }
 
   /// The stream that takes dead records when a subscriber names none and the file declares none of that name.

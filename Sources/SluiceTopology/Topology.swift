@@ -84,6 +84,8 @@ package struct StreamSettings: Sendable, Equatable {
   package var segmentBytes = Limits.defaultSegmentBytes
   package var retainBytes = Limits.defaultRetainBytes
   package var retainAgeNanoseconds: Int64?
+  /// How long the cursor of a subscriber that does not come holds records back.
+  package var cursorExpiryNanoseconds = Limits.cursorExpiryNanoseconds
   package var whenFull = WhenFull.reject
   /// With `block`: how long an HTTP request waits before it is answered 503.
   package var blockTimeoutNanoseconds = Limits.defaultBlockTimeoutNanoseconds

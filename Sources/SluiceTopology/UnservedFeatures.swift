@@ -17,8 +17,6 @@ enum UnservedFeatures {
 
   static let all: [Feature] = [
     Feature("identities", "identities"),
-    Feature("streams.*.on_corruption", ["halt"], "halting on corruption"),
-    Feature("streams.*.commit.linger", ["!0", "!0s", "!0ms"], "lingering commits"),
     Feature("sources.*.framing", ["syslog"], "this framing"),
     Feature("sources.*.auth", ["required"], "authentication"),
     Feature("sources.*.tls", "TLS"),

@@ -36,6 +36,10 @@ actor Daemon {
   var isStopping = false
   var retirement: Task<Void, Never>?
   var control: ControlServer?
+  /// From the start on.
+  var directory: DataDirectory?
+  /// Orphans that the log has told of.
+  var toldOrphans: Set<String> = []
   private let plugins: [String: LoadedPlugin]
 
   init(_ loaded: LoadedTopology, from origin: TopologyOrigin, logger: Logger) {
@@ -55,7 +59,9 @@ actor Daemon {
       ])
     EventLoopThreads.name(group, "http")
     try makeDataDirectory()
-    for settings in topology.streams { try await open(settings) }
+    let streams = Set(topology.streams.map(\.name))
+    try await takeDataDirectory(for: streams)
+    for settings in topology.streams { try await open(settings, among: streams) }
     for settings in topology.subscribers {
       guard let plugin = plugins[settings.name] else { preconditionFailure("a checked subscriber has its plugin") }
       parts.subscribers[settings.name] = try await start(settings, plugin)
@@ -65,6 +71,7 @@ actor Daemon {
     try await startControl()
     generation = 1
     show()
+    await lookForOrphans()
     logger.info(
       "running",
       metadata: [
@@ -93,7 +100,7 @@ actor Daemon {
     parts.admin = nil
     await drain(sources)
     let clean = await deliverRest()
-    for stream in parts.streams.values { await close(stream) }
+    await close(Array(parts.streams.values))
     // Loops have no connections any more; if they fail to end, the process ends them.
     try? await group.shutdownGracefully()
     logger.info("stopped")

@@ -11,14 +11,22 @@ import SluiceTopology
 extension Daemon {
   // MARK: Streams
 
-  func open(_ settings: StreamSettings) async throws(DaemonError) {
+  /// `streams`: all that are open or are to be.
+  func open(_ settings: StreamSettings, among streams: Set<String>) async throws(DaemonError) {
+    guard let directory else { preconditionFailure("the data directory is taken first") }
     let options = options(of: settings)
     let observer = LogReporter(stream: settings.name, logger: logger)
     do {
-      let log = try await Blocking.run("recover") { () throws(JournalError) in
-        try StreamLog.open(options, observer: observer)
+      let (log, admission, unsaved) = try await Blocking.run("recover") { () throws(JournalError) in
+        let admission = try directory.admit(options.name, among: streams, onCorruption: options.onCorruption)
+        var options = options
+        options.knownLSN = admission.knownLSN
+        let log = try StreamLog.open(options, observer: observer)
+        return (log, admission, directory.opened(options.name, log.uuid))
       }
       parts.streams[settings.name] = RunningStream(settings: settings, log: log)
+      tell(admission.standing, of: log)
+      if let unsaved { tellUnsaved(unsaved) }
       let report = log.recovery
       logger.info(
         "recovered",
@@ -28,7 +36,9 @@ extension Daemon {
           "recovery_ms": "\(Double(report.nanoseconds / 10_000) / 100)",
         ])
     } catch {
-      throw DaemonError(message: "stream \(settings.name): \(error)", status: ExitStatus.ioError)
+      let isData = error.kind == .damaged || error.kind == .foreign
+      throw DaemonError(
+        message: "stream \(settings.name): \(error)", status: isData ? ExitStatus.dataError : ExitStatus.ioError)
     }
   }
 
@@ -51,6 +61,9 @@ extension Daemon {
     options.retainBytes = settings.retainBytes
     options.retainAgeNanoseconds = settings.retainAgeNanoseconds
     options.maxRecordBytes = settings.maxRecordBytes
+    options.lingerNanoseconds = settings.commitLingerNanoseconds
+    options.cursorExpiryNanoseconds = settings.cursorExpiryNanoseconds
+    options.onCorruption = settings.onCorruption == .halt ? .halt : .gap
     options.whenFull =
       switch settings.whenFull {
       case .reject: .reject
@@ -71,14 +84,23 @@ extension Daemon {
 
   func close(stream name: String) async {
     guard let stream = parts.streams.removeValue(forKey: name) else { return }
-    await close(stream)
+    await close([stream])
   }
 
-  func close(_ stream: RunningStream) async {
-    await Blocking.run("close") { () throws(Never) in
-      stream.letters?.close()
-      stream.log.close()
+  /// Orderly, one after the other. The registry then says where they ended.
+  func close(_ streams: [RunningStream]) async {
+    let directory = directory
+    let unsaved = await Blocking.run("close") { () throws(Never) in
+      for stream in streams {
+        stream.letters?.close()
+        stream.log.close()
+        if stream.log.status.state == .closed {
+          directory?.closed(stream.log.streamName, stream.log.uuid, lastLSN: stream.log.durableLSN)
+        }
+      }
+      return streams.isEmpty ? nil : directory?.save()
     }
+    if let unsaved { tellUnsaved(unsaved) }
   }
 
   /// Opens the dead letters of a stream, which holds them until they are settled.

@@ -99,8 +99,10 @@ extension Daemon {
     var sources: [RunningSource] = []
     var admin = parts.admin
     do throws(DaemonError) {
+      let names = Set(topology.streams.map(\.name) + next.topology.streams.map(\.name))
+      if !plan.streams.added.isEmpty { try await lookAgain() }
       for name in plan.streams.added {
-        try await open(settings(name, in: next.topology.streams, \.name))
+        try await open(settings(name, in: next.topology.streams, \.name), among: names)
         undo.append { await $0.close(stream: name) }
       }
       for change in plan.streams.changed {
@@ -130,6 +132,7 @@ extension Daemon {
     } catch {
       for step in undo.reversed() { await step(self) }
       show()
+      await lookForOrphans()
       return error.message
     }
     await adopt(plan, next.topology, sources, admin)
@@ -231,6 +234,7 @@ extension Daemon {
       }
     }
     for name in plan.streams.removed { await close(stream: name) }
+    await lookForOrphans()
   }
 
   // MARK: Connections that outlive their source

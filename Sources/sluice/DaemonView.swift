@@ -19,6 +19,10 @@ final class DaemonView: ControlEndpoints {
     var reloads: [ReloadOutcome.Kind: UInt64] = [:]
     var lastReload: ReloadOutcome?
     var isStopping = false
+    /// Directories of streams that no stream of the topology owns, as of the start or the last reload.
+    var orphans: [DataDirectory.Orphan] = []
+    /// Streams that were found with another log than they had, since the start: what was said of it, and how often.
+    var replacedLogs: [String: (what: String, count: UInt64)] = [:]
     /// What parts had counted whose successors count on, by the part's name.
     fileprivate var carried: [String: [MetricFamily]] = [:]
   }
@@ -55,6 +59,13 @@ final class DaemonView: ControlEndpoints {
       state.reloads[outcome.kind, default: 0] += 1
       state.lastReload = outcome
     }
+  }
+
+  func show(_ orphans: [DataDirectory.Orphan]) { current.withLock { $0.orphans = orphans } }
+
+  /// The stream has another log than it had.
+  func noteReplaced(_ stream: String, _ what: String) {
+    current.withLock { $0.replacedLogs[stream] = (what, ($0.replacedLogs[stream]?.count ?? 0) + 1) }
   }
 
   func setStopping() { current.withLock { $0.isStopping = true } }
@@ -99,7 +110,7 @@ final class DaemonView: ControlEndpoints {
   func metricFamilies() -> [MetricFamily] {
     let state = state
     var merging = MetricMerging()
-    for family in own(state) { merging.add(family) }
+    for family in own(state) + Leftovers(state).families { merging.add(family) }
     let parts: [any MetricSource] =
       state.streams.map(\.log) + state.subscribers.map(\.instance) + (state.sources + state.retired).map(\.source)
     for part in parts { for family in part.metrics() { merging.add(family) } }

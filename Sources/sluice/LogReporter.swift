@@ -19,10 +19,18 @@ struct LogReporter: LogObserver {
     case .corruption(let segment, let offset, let first, let last, let reason):
       let lost = last < first ? "none" : "\(first)...\(last)"
       log(
-        .error, "the log is damaged; it goes on behind the damage",
+        .error, "acknowledged records are damaged or missing",
         ["segment": "\(segment)", "offset": "\(offset)", "lost_lsn": "\(lost)", "reason": "\(reason)"])
     case .cursorsLost(let reason):
       log(.error, "no cursor can be read; every subscriber begins at its `start` again", ["reason": "\(reason)"])
+    case .cursorExpired(let name, let lsn, let lastSeen, let frees):
+      log(
+        .warning,
+        "a cursor has expired, since its subscriber did not come: what it had not settled is held back no longer, and "
+          + "should it come again it begins at its `start`",
+        [
+          "cursor": "\(name)", "lsn": "\(lsn)", "last_seen": "\(Timestamp.text(lastSeen))", "freed_bytes": "\(frees)",
+        ])
     case .dropped(let first, let last):
       log(.warning, "unsettled records were dropped to make room", ["lsn": "\(first)...\(last)"])
     case .full(let reason?):

@@ -19,7 +19,7 @@ struct Run: ParsableCommand {
       signal ends it at once; what was acknowledged is delivered at the next start.
       SIGHUP reads the topology file again, as `sluice reload` does: what did not change is not touched, and a file with \
       a mistake changes nothing.
-      Exit status: 0 stopped, 66 no such file, 74 the disk failed, 78 the topology is wrong, 69 it could not start.
+      Exit status: 0 stopped, 65 a stream's directory holds another log, or is damaged and on_corruption is halt, 66 no such file, 74 the disk failed, 78 the topology is wrong, 69 it could not start.
       """)
 
   @Option(

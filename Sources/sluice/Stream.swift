@@ -3,11 +3,11 @@ import SluiceCore
 import SluiceJournal
 import SluiceTopology
 
-/// `sluice stream inspect`.
+/// `sluice stream`.
 struct Stream: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Look at a stream's directory, without the daemon.",
-    subcommands: [StreamInspect.self])
+    abstract: "Look at a stream's directory, without the daemon; let go of a cursor, with it.",
+    subcommands: [StreamInspect.self, StreamForget.self])
 }
 
 /// `sluice stream inspect DIR`.

@@ -20,6 +20,8 @@ final class WireClient {
   private var received: [UInt8] = []
   /// From WELCOME: the last sequence that the stream had then.
   private(set) var lastSequence: UInt64 = 0
+  /// From WELCOME: the log behind the stream.
+  private(set) var logUUID = ""
   private var creditBytes: UInt64 = 0
   private var creditRecords: UInt64 = 0
   private var spentBytes: UInt64 = 0
@@ -171,7 +173,9 @@ final class WireClient {
     defer { received.removeFirst(length) }
     let channel = uint16(6)
     switch received[4] {
-    case 4: return .welcome(last: uint64(24 + 24), creditBytes: uint64(24 + 40), creditRecords: uint64(24 + 48))
+    case 4:
+      logUUID = Self.uuid(received[(24 + 64)..<(24 + 80)])
+      return .welcome(last: uint64(24 + 24), creditBytes: uint64(24 + 40), creditRecords: uint64(24 + 48))
     case 6: return .opened(channel: channel, last: uint64(24 + 8))
     case 9: return .ack(channel: channel, sequence: uint64(24))
     case 10:
@@ -206,6 +210,11 @@ final class WireClient {
       rest = rest.dropFirst(n)
     }
     return true
+  }
+
+  private static func uuid(_ bytes: ArraySlice<UInt8>) -> String {
+    let digits = bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }
+    return [0..<4, 4..<6, 6..<8, 8..<10, 10..<16].map { digits[$0].joined() }.joined(separator: "-")
   }
 
   private func uint16(_ at: Int) -> UInt16 { UInt16(received[at]) | UInt16(received[at + 1]) << 8 }

@@ -116,7 +116,8 @@ private func properties(of value: some Any) -> Set<String> {
     "What a stream keeps, and what it does when it is full, is applied",
     arguments: [
       (", retain: { bytes: 5GiB }", "retain.bytes"), (", retain: { age: 1d }", "retain.age"),
-      (", when_full: drop_oldest", "when_full"),
+      (", when_full: drop_oldest", "when_full"), (", retain: { cursors: 1d }", "retain.cursors"),
+      (", commit: { linger: 5ms }", "commit.linger"), (", on_corruption: halt", "on_corruption"),
     ])
   func appliedStreamSettings(setting: String, key: String) throws {
     let plan = ReloadPlan(from: try topology(), to: try topology(events: setting))

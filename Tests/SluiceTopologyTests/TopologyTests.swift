@@ -18,6 +18,7 @@ private func loadAll(_ text: String) -> TopologyResult {
   #expect(stream.durability == .fsync && stream.whenFull == .reject && stream.onCorruption == .gap)
   #expect(stream.ringBytes == 64 << 20 && stream.segmentBytes == 64 << 20 && stream.maxRecordBytes == 1 << 20)
   #expect(stream.retainBytes == 10 << 30 && stream.retainAgeNanoseconds == nil)
+  #expect(stream.cursorExpiryNanoseconds == Limits.cursorExpiryNanoseconds && stream.commitLingerNanoseconds == 0)
   let source = topology.sources[0]
   #expect(source.kind == .http && source.topic == "api" && source.authentication == .optional)
   #expect(source.listen == ListenAddress(host: "127.0.0.1", port: 8080))
@@ -50,7 +51,7 @@ private func loadAll(_ text: String) -> TopologyResult {
     identities: ./identities.yaml
     streams:
       events:
-        { durability: written, ring: 128MiB, segment: 32MiB, retain: { bytes: 1GiB, age: 7d }, when_full: block,
+        { durability: written, ring: 128MiB, segment: 32MiB, retain: { bytes: 1GiB, age: 7d, cursors: 30d }, when_full: block,
           block_timeout: 2s, max_record: 4MiB, commit: { linger: 5ms }, on_corruption: halt }
       anomalies: {}
       lost: { when_full: drop_oldest }
@@ -83,6 +84,7 @@ private func loadAll(_ text: String) -> TopologyResult {
   #expect(events.whenFull == .block && events.blockTimeoutNanoseconds == 2_000_000_000)
   #expect(events.commitLingerNanoseconds == 5_000_000 && events.onCorruption == .halt)
   #expect(events.retainAgeNanoseconds == 604_800_000_000_000)
+  #expect(events.cursorExpiryNanoseconds == 30 * 86_400_000_000_000)
   #expect(topology.streams.count == 3)
   let modules = topology.sources[0]
   #expect(modules.authentication == .required, "TCP off loopback asks for authentication unless told otherwise")
@@ -99,6 +101,13 @@ private func loadAll(_ text: String) -> TopologyResult {
   #expect(archive.isolation == .process(user: "nobody", memoryBytes: 256 << 20))
   #expect(archive.start == .time(1_785_578_400_000_000_000))
   #expect(archive.retry.attempts == 3 && archive.deadLetter == "lost")
+}
+
+@Test func whatTheJournalServesPassesTheListOfWhatIsNotServed() throws {
+  let text = "events: { commit: { linger: 5ms }, on_corruption: halt, retain: { cursors: 1m } }"
+  let stream = try #require(try load(minimal.replacing("events: {}", with: text)).get().stream(named: "events"))
+  #expect(stream.commitLingerNanoseconds == 5_000_000 && stream.onCorruption == .halt)
+  #expect(stream.cursorExpiryNanoseconds == 60_000_000_000)
 }
 
 @Test func streamsInACircleAreAnErrorWhereTheCircleCloses() {
@@ -139,7 +148,7 @@ private func loadAll(_ text: String) -> TopologyResult {
 @Test func everyUnservedFeatureIsAboutAKeyThatExists() {
   let known = Set(
     TopologyReader.topKeys + TopologyReader.streamKeys + TopologyReader.httpKeys + TopologyReader.tcpKeys
-      + TopologyReader.subscriberKeys + ["*", "linger", "process"])
+      + TopologyReader.subscriberKeys + ["*", "process"])
   for feature in UnservedFeatures.all {
     for key in feature.key.split(separator: ".") { #expect(known.contains(String(key)), "\(feature.key)") }
   }

@@ -164,7 +164,8 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
       healthReason: reason, lastError: life.lastError, generation: generation, restarts: life.restarts,
       failedStarts: life.failedStarts, failedDeliveries: life.failedDeliveries, counts: counts,
       gapsByReason: zip(GapReason.allCases, life.gaps).map { ($0, $1) }, held: life.held,
-      deadLetterStream: deadLetterStream, lostLetters: life.lostLetters, cutLetters: life.cutLetters,
+      unreadable: life.unreadable.min { $0.key < $1.key }?.value, deadLetterStream: deadLetterStream,
+      lostLetters: life.lostLetters, cutLetters: life.cutLetters,
       openRecords: open, lastDelivery: last == 0 ? 0 : Clock.wall() - (Clock.monotonic() - last),
       streams: streams.indices.map { index in
         SubscriberStatus.Stream(

@@ -14,6 +14,8 @@ final class SubscriberShared: Sendable {
     var gaps = [SubscriberStatus.Gaps](repeating: SubscriberStatus.Gaps(), count: GapReason.allCases.count)
     /// Why nothing is delivered: its dead letters do not get away.
     var held: String?
+    /// Why streams of it can't be read, by name.
+    var unreadable: [String: String] = [:]
     /// Dead records that were gone before they could be kept, and letters that were cut.
     var lostLetters: UInt64 = 0
     var cutLetters: UInt64 = 0

@@ -51,6 +51,9 @@ extension SubscriberStatus {
         "sluice_subscriber_held", .gauge, help: "1 while its dead letter stream takes nothing and it is given nothing.",
         samples: [.init(subscriber, held == nil ? 0 : 1)]),
       MetricFamily(
+        "sluice_subscriber_unreadable", .gauge, help: "1 while one of its streams can't be read.",
+        samples: [.init(subscriber, unreadable == nil ? 0 : 1)]),
+      MetricFamily(
         "sluice_subscriber_open_records", .gauge, help: "Records delivered and not settled.",
         samples: [.init(subscriber, Double(openRecords))]),
     ]

@@ -46,6 +46,8 @@ package struct SubscriberStatus: Sendable {
   package var gapsByReason: [(reason: GapReason, gaps: Gaps)]
   /// Why nothing is delivered although the plugin could: the dead letter stream takes nothing. Nil: it is delivered.
   package var held: String?
+  /// Why one of its streams can't be read; nil: they all can.
+  package var unreadable: String?
   /// Where its dead letters go.
   package var deadLetterStream: String
   /// Dead records that were gone before they could be kept.
@@ -62,14 +64,14 @@ package struct SubscriberStatus: Sendable {
 
   /// Whether records flow: what `/ready` asks.
   package var isReady: Bool {
-    state == .running && held == nil && health != .down
+    state == .running && held == nil && unreadable == nil && health != .down
       && failedDeliveries < UInt64(Limits.failedDeliveriesUntilNotReady)
   }
 
   /// Why not; nil if it is ready.
   package var whyNotReady: String? {
     guard !isReady else { return nil }
-    if state == .running, let held { return held }
+    if state == .running, let why = held ?? unreadable { return why }
     if state == .running, health != .down { return "\(failedDeliveries) deliveries in a row failed: \(lastError)" }
     if state == .running { return healthReason.isEmpty ? "the plugin says that it is down" : healthReason }
     return lastError.isEmpty ? state.rawValue : "\(state.rawValue): \(lastError)"

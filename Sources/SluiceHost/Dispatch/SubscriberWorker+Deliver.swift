@@ -88,14 +88,10 @@ extension SubscriberWorker {
     let outcome: ReadOutcome
     do throws(StreamReadError) {
       outcome = try feed.reader.read(into: batch, maxRecords: records, maxBytes: bytes)
-      feed.failures = 0
+      if feed.failures > 0 { noteReadable(feed) }
     } catch {
       batch.release()
-      feed.failures = min(feed.failures + 1, 64)
-      feed.holdUntil = now + options.retry.delay(afterAttempt: feed.failures, random: jitter.next())
-      note("reading stream \(feed.reader.streamName): \(error)")
-      logger.error("reading failed", metadata: ["stream": "\(feed.reader.streamName)", "why": "\(error)"])
-      return .later(feed.holdUntil)
+      return putOff(feed, error, now: now)
     }
     switch outcome {
     case .records:
@@ -121,6 +117,28 @@ extension SubscriberWorker {
       }
       return .nothing
     }
+  }
+
+  /// The stream is tried again after a pause that grows; the others go on.
+  private func putOff(_ feed: StreamFeed, _ fault: StreamReadError, now: Int64) -> Turn {
+    let stream = feed.reader.streamName
+    feed.failures = min(feed.failures + 1, 64)
+    feed.holdUntil = now + options.retry.delay(afterAttempt: feed.failures, random: jitter.next())
+    shared.life.withLock { life in
+      life.lastError = "reading stream \(stream): \(fault)"
+      life.unreadable[stream] = "\(fault)"
+    }
+    // In a long row of failures one line in 2ⁿ is enough.
+    if feed.failures.nonzeroBitCount == 1 {
+      logger.error(
+        "reading failed", metadata: ["stream": "\(stream)", "why": "\(fault)", "in_a_row": "\(feed.failures)"])
+    }
+    return .later(feed.holdUntil)
+  }
+
+  private func noteReadable(_ feed: StreamFeed) {
+    feed.failures = 0
+    shared.life.withLock { _ = $0.unreadable.removeValue(forKey: feed.reader.streamName) }
   }
 
   private func tellGap(_ feed: StreamFeed, _ stream: Int, first: UInt64, last: UInt64, _ reason: GapReason) -> Turn {

@@ -6,6 +6,7 @@
 //               {"verb":"reload","dry_run":false}
 //               {"verb":"tap","stream":S,"from":"oldest"|"newest"|LSN,"count":N,
 //                "sources":[…],"topics":[GLOB…],"json":{"a.b":[V…]}}     all but the stream may be left out
+//               {"verb":"forget","stream":S,"cursor":NAME}
 //               {"verb":"dead","do":"list"|"show"|"retry"|"export"|"purge","dead":STREAM,"subscriber":S,"stream":S,
 //                "cause":C,"code":N,"first":LSN,"last":LSN,"limit":N,"all":B}   show needs "first"; retry and purge
 //                                                                              need something that says which, or "all"
@@ -45,6 +46,7 @@ enum ControlRequest: Equatable {
   case reload(dryRun: Bool)
   case tap(TapRequest)
   case dead(DeadRequest)
+  case forget(ForgetRequest)
 
   init(parsing line: [UInt8]) throws(ControlError) {
     let value: JSONValue
@@ -54,6 +56,7 @@ enum ControlRequest: Equatable {
     case "status": self = .status
     case "reload": self = .reload(dryRun: try members.flag("dry_run"))
     case "tap": self = .tap(try TapRequest(&members))
+    case "forget": self = .forget(try ForgetRequest(&members))
     case "dead": self = .dead(try DeadRequest(&members))
     case let verb?: throw ControlError(.badRequest, "there is no verb '\(verb)'")
     case nil: throw ControlError(.badRequest, "the request has no verb")

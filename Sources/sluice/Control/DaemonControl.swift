@@ -17,6 +17,7 @@ extension Daemon {
             guard let outcome else { throw ControlError(.stopping, "the daemon is stopping") }
             reply.item(outcome.json)
           case .dead(let request): try request.run(on: view, reply)
+          case .forget(let request): try request.run(on: view, reply, logger)
           case .tap(let request): try taps.run(request, on: view, reply)
           }
         }

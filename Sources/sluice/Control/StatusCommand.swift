@@ -7,7 +7,8 @@ struct Status: ParsableCommand {
     abstract: "Show how a running daemon fares.",
     discussion: """
       Its generation and last reload, its streams with the cursors of their subscribers (absent ones too), its sources \
-      and its subscribers.
+      and its subscribers; and what is left over: cursors that are of no subscriber of the topology, and directories of \
+      no stream.
 
         sluice status                     of the daemon whose data is in ./data
         sluice status -c sluice.yaml
@@ -37,6 +38,9 @@ enum StatusText {
       "generation \(text(status, "generation"))  \(text(status, "topology"))" + reload(status["last_reload"]),
     ]
     lines += (status["problems"]?.array ?? []).map { "  problem: \($0.string?.onOneLine ?? "")" }
+    lines += (status["streams"]?.array ?? []).compactMap { stream in
+      stream["replaced_log"]?.string.map { "  new log: stream \(text(stream, "name")): \($0.onOneLine)" }
+    }
     lines += table(
       ["STREAM", "STATE", "RECORDS", "NEXT LSN", "RETAINED", "SEGMENTS"],
       (status["streams"]?.array ?? []).map { stream in
@@ -54,13 +58,33 @@ enum StatusText {
     lines += table(
       ["SUBSCRIBER", "PLUGIN", "STATE", "ACKED", "RETRIED", "REJECTED", "LAG", "BEHIND"],
       (status["subscribers"]?.array ?? []).map(subscriber))
+    return lines + absentSubscribers(status) + orphanedStreams(status)
+  }
+
+  private static func absentSubscribers(_ status: JSONValue) -> [String] {
     let absent = (status["streams"]?.array ?? []).flatMap { stream in
       (stream["cursors"]?.array ?? []).filter { $0["connected"] == .bool(false) }.map { (text(stream, "name"), $0) }
     }
-    return lines
-      + table(
-        ["ABSENT SUBSCRIBER", "STREAM", "NEXT LSN", "LAG"],
-        absent.map { [text($1, "subscriber"), $0, text($1, "next_lsn"), text($1["lag"] ?? .null, "records")] })
+    let rows = absent.map { stream, cursor in
+      [
+        text(cursor, "subscriber"), stream, text(cursor, "next_lsn"), text(cursor["lag"] ?? .null, "records"),
+        bytes(number(cursor, "holds_bytes")), text(cursor, "last_seen"),
+        cursor["orphaned"] == .bool(true) ? "orphaned" : "",
+      ]
+    }
+    let lines = table(["ABSENT SUBSCRIBER", "STREAM", "NEXT LSN", "LAG", "HOLDS BACK", "LAST SEEN", ""], rows)
+    guard absent.contains(where: { $1["orphaned"] == .bool(true) }) else { return lines }
+    return lines + [
+      "  orphaned: of no subscriber of the topology; `sluice stream forget STREAM --cursor NAME` lets go of it"
+    ]
+  }
+
+  private static func orphanedStreams(_ status: JSONValue) -> [String] {
+    let orphans = status["orphaned_streams"]?.array ?? []
+    guard !orphans.isEmpty else { return [] }
+    let rows = orphans.map { [text($0, "name"), bytes(number($0, "bytes")), text($0, "log_uuid")] }
+    return table(["ORPHANED STREAM", "BYTES", "LOG"], rows)
+      + ["  of no stream of the topology: declare it, and it goes on where it was, or remove its directory"]
   }
 
   private static func subscriber(_ row: JSONValue) -> [String] {

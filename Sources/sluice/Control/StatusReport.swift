@@ -10,6 +10,7 @@ enum StatusReport {
   static func make(_ view: DaemonView) -> JSONValue {
     let state = view.state
     let problems = view.problems
+    let leftovers = Leftovers(state)
     return [
       "version": .string(Version.text), "pid": .count(getpid()), "started": .string(Timestamp.text(view.startedAt)),
       "uptime_seconds": .count((Clock.wall() - view.startedAt) / 1_000_000_000),
@@ -19,7 +20,14 @@ enum StatusReport {
           .init($0.rawValue, .count(state.reloads[$0, default: 0]))
         }),
       "last_reload": state.lastReload.map(reload) ?? .null, "ready": .bool(problems.isEmpty),
-      "problems": .array(problems.map(JSONValue.string)), "streams": .array(state.streams.map(stream)),
+      "problems": .array(problems.map(JSONValue.string)),
+      "streams": .array(state.streams.map { stream($0, leftovers, state.replacedLogs[$0.settings.name]) }),
+      "orphaned_streams": .array(
+        state.orphans.map {
+          [
+            "name": .string($0.name), "log_uuid": $0.uuid.map { .string("\($0)") } ?? .null, "bytes": .count($0.bytes),
+          ]
+        }),
       "sources": .array(state.sources.map { source($0, "accepting") } + state.retired.map { source($0, "ending") }),
       "subscribers": .array(state.subscribers.map { subscriber($0.instance.status) }),
     ]
@@ -32,7 +40,9 @@ enum StatusReport {
     ]
   }
 
-  private static func stream(_ running: RunningStream) -> JSONValue {
+  private static func stream(
+    _ running: RunningStream, _ leftovers: Leftovers, _ replaced: (what: String, count: UInt64)?
+  ) -> JSONValue {
     let status = running.log.status
     return [
       "name": .string(status.name), "state": .string(status.state.rawValue),
@@ -42,11 +52,14 @@ enum StatusReport {
       "durable_lsn": .count(status.durableLSN), "next_lsn": .count(status.nextLSN),
       "segments": .count(status.segments), "retained_bytes": .count(status.retainedBytes),
       "retain_bytes": .count(running.settings.retainBytes), "ring_bytes_in_use": .count(status.ringBytesInUse),
+      "replaced_log": replaced.map { .string($0.what) } ?? .null,
       "cursors": .array(
         status.subscribers.map { cursor in
           [
-            "subscriber": .string(cursor.name), "connected": .bool(cursor.connected), "next_lsn": .count(cursor.cursor),
-            "lag": lag(cursor.lag),
+            "subscriber": .string(cursor.name), "connected": .bool(cursor.connected),
+            "orphaned": .bool(leftovers.isOrphaned(cursor, of: status.name)), "next_lsn": .count(cursor.cursor),
+            "lag": lag(cursor.lag), "last_seen": .string(Timestamp.text(cursor.lastSeen)),
+            "holds_bytes": .count(cursor.holdsBytes),
           ]
         }),
     ]
@@ -70,7 +83,8 @@ enum StatusReport {
       "generation": .count(status.generation), "delivered": .count(status.counts.delivered),
       "acked": .count(status.counts.acked), "retried": .count(status.counts.retried),
       "rejected": .count(status.counts.rejected), "dead_letter": .string(status.deadLetterStream),
-      "held": status.held.map(JSONValue.string) ?? .null, "gaps": .count(status.gaps),
+      "held": status.held.map(JSONValue.string) ?? .null,
+      "unreadable": status.unreadable.map(JSONValue.string) ?? .null, "gaps": .count(status.gaps),
       "lost_records": .count(status.lostRecords), "open_records": .count(status.openRecords),
       "restarts": .count(status.restarts),
       "last_delivery": status.lastDelivery == 0 ? .null : .string(Timestamp.text(status.lastDelivery)),
