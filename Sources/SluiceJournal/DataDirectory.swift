@@ -25,7 +25,8 @@ package final class DataDirectory: Sendable {
   }
 
   package let path: String
-  /// Why the registry had to be made anew from the directories; nil: it was there, or there was nothing to register.
+  /// Why the registry had to be made anew from the directories, and is to be saved; nil: it was there, or there was
+  /// nothing to register.
   package let remade: String?
   private let storage: any LogStorage
   private let state: Mutex<State>
@@ -51,7 +52,6 @@ package final class DataDirectory: Sendable {
     self.path = path
     self.storage = storage
     state = Mutex(State(lock: lock, registry: registry, held: held))
-    if remade != nil { _ = save() }
   }
 
   package func directory(of stream: String) -> String { "\(path)/streams/\(stream)" }

@@ -78,7 +78,7 @@ struct StreamRegistryTests {
     #expect(standing("renamed", .log(b)) == .moved(from: "audit"))
     #expect(standing("x", .log(c), ["y": c], streams: ["y"]) == .foreign(owner: "y", c), "copied, and unknown")
     #expect(standing("x", .log(c), ["y": c]) == .found, "y belongs to nobody")
-    #expect(standing("events", .unreadable) == .unreadable)
+    #expect(standing("events", .unreadable) == .unreadable(was: events))
   }
 }
 
@@ -236,6 +236,30 @@ struct DataDirectoryTests {
     let log = try StreamLog.open(options)
     #expect(log.recovery.tail == .corrupt && log.recovery.nextLSN == 4)
     log.close()
+  }
+
+  @Test("a log of which nothing can be read any more is told apart from one that is not there")
+  func unreadable() throws {
+    let directory = TestDirectory()
+    _ = try run(directory, ["a"])
+    let own = directory.path + "/streams/a"
+    let uuid = try #require(try LogIdentity.of(own).uuid)
+    for file in try LinuxStorage().list(own).map(\.name) where file.hasSuffix(".slog") {
+      try directory.flip("streams/a/\(file)", at: 0)
+    }
+    #expect(try LogIdentity.of(own) == .log(uuid), "the cursor slots say it")
+    try directory.write("streams/a/cursors.slot", [1, 2, 3])
+    #expect(try LogIdentity.of(own) == .unreadable && LogIdentity.of(own + "/none") == .none)
+    #expect(throws: JournalError.self) {
+      var options = directory.options { $0.onCorruption = .halt }
+      options.directory = own
+      _ = try StreamLog.open(options)
+    }
+    guard case .unreadable(let was) = try run(directory, ["a"])[0] else {
+      Issue.record("not recognised")
+      return
+    }
+    #expect(was?.uuid == uuid)
   }
 
   @Test("lists what belongs to no stream with its log and bytes, and opens and deletes nothing of it")
