@@ -172,6 +172,35 @@ private func metric(_ daemon: Daemon, _ line: String) -> Bool {
     try post(2, to: folder, topology)
   }
 
+  @Test("A reload that adds a stream on a copy of another's directory, or on a wiped one with halt, changes nothing")
+  func reloadRefused() throws {
+    let folder = TemporaryFolder()
+    var sketch = Sketch()
+    let bare = sketch
+    sketch.streams = "  audit: {}"
+    let daemon = try #require(Daemon(topology: sketch.write(to: folder)))
+    bare.write(to: folder)
+    #expect(reload(folder).status == 0)
+    let streams = folder.path + "/data/streams"
+    try FileManager.default.copyItem(atPath: streams + "/events", toPath: streams + "/copy")
+    sketch.streams = "  copy: {}"
+    sketch.write(to: folder)
+    let copied = reload(folder)
+    #expect(copied.status == 69 && copied.text.contains("streams/copy holds log"), "\(copied.text)")
+    #expect(copied.text.contains("that of stream events") && copied.text.contains("generation 2 goes on"))
+    try FileManager.default.removeItem(atPath: streams + "/audit")
+    sketch.streams = "  audit: { on_corruption: halt }"
+    sketch.write(to: folder)
+    let wiped = reload(folder)
+    #expect(wiped.status == 69 && wiped.text.contains("streams/audit is empty"), "\(wiped.text)")
+    sketch.streams = "  audit: {}"
+    sketch.write(to: folder)
+    #expect(reload(folder).status == 0)
+    #expect(metric(daemon, #"sluice_stream_replaced_logs_total{stream="audit"} 1"#))
+    #expect(HTTPConnection(port: daemon.port)?.post(#"{"message":"1"}"#)?.status == 202)
+    #expect(daemon.stop() == 0)
+  }
+
   @Test("A stream that a reload removes is an orphan: listed, never touched, and taken up where it was when it is back")
   func orphanedStream() throws {
     let folder = TemporaryFolder()
