@@ -158,13 +158,10 @@ package final class DataDirectory: Sendable {
     var orphans: [Orphan] = []
     for name in try DataDirectory.directories(in: "\(path)/streams") where !streams.contains(name) {
       let own = directory(of: name)
-      do throws(IOFault) {
-        let files = try storage.list(own) + storage.list("\(own)/\(SegmentFile.quarantineName)")
-        let uuid = try? LogIdentity.of(own, on: storage).uuid
-        orphans.append(Orphan(name: name, uuid: uuid, bytes: files.reduce(0) { $0 + $1.bytes }))
-      } catch {
-        throw JournalError(error)
-      }
+      // What can't be read is listed all the same.
+      let files = [own, "\(own)/\(SegmentFile.quarantineName)"].flatMap { (try? storage.list($0)) ?? [] }
+      let uuid = (try? LogIdentity.of(own, on: storage))?.uuid
+      orphans.append(Orphan(name: name, uuid: uuid, bytes: files.reduce(0) { $0 + $1.bytes }))
     }
     return orphans
   }
