@@ -25,7 +25,8 @@ package final class DataDirectory: Sendable {
   }
 
   package let path: String
-  /// Why the registry had to be made anew from the directories; nil: it was there, or there was nothing to register.
+  /// Why the registry had to be made anew from the directories, and is to be saved; nil: it was there, or there was
+  /// nothing to register.
   package let remade: String?
   private let storage: any LogStorage
   private let state: Mutex<State>
@@ -51,7 +52,6 @@ package final class DataDirectory: Sendable {
     self.path = path
     self.storage = storage
     state = Mutex(State(lock: lock, registry: registry, held: held))
-    if remade != nil { _ = save() }
   }
 
   package func directory(of stream: String) -> String { "\(path)/streams/\(stream)" }
@@ -158,13 +158,10 @@ package final class DataDirectory: Sendable {
     var orphans: [Orphan] = []
     for name in try DataDirectory.directories(in: "\(path)/streams") where !streams.contains(name) {
       let own = directory(of: name)
-      do throws(IOFault) {
-        let files = try storage.list(own) + storage.list("\(own)/\(SegmentFile.quarantineName)")
-        let uuid = try? LogIdentity.of(own, on: storage).uuid
-        orphans.append(Orphan(name: name, uuid: uuid, bytes: files.reduce(0) { $0 + $1.bytes }))
-      } catch {
-        throw JournalError(error)
-      }
+      // What can't be read is listed all the same.
+      let files = [own, "\(own)/\(SegmentFile.quarantineName)"].flatMap { (try? storage.list($0)) ?? [] }
+      let uuid = (try? LogIdentity.of(own, on: storage))?.uuid
+      orphans.append(Orphan(name: name, uuid: uuid, bytes: files.reduce(0) { $0 + $1.bytes }))
     }
     return orphans
   }

@@ -121,8 +121,8 @@ package enum LogStanding: Equatable, Sendable {
   case replaced(was: StreamRegistry.Entry, by: LogUUID)
   /// The directory has the log of another stream: they were swapped, or one was copied.
   case foreign(owner: String, LogUUID)
-  /// Files of a log that do not say of which.
-  case unreadable
+  /// Files of a log that do not say of which. `was`: what the stream had.
+  case unreadable(was: StreamRegistry.Entry?)
 }
 
 extension StreamRegistry {
@@ -133,7 +133,7 @@ extension StreamRegistry {
     let own = self[name]
     let uuid: LogUUID
     switch found {
-    case .unreadable: return .unreadable
+    case .unreadable: return .unreadable(was: own)
     case .none:
       guard let own else { return .new }
       return .wiped(was: own, now: elsewhere.filter { $0.value == own.uuid }.keys.min())

@@ -12,8 +12,9 @@ extension Daemon {
   func takeDataDirectory(for streams: Set<String>) async throws(DaemonError) {
     let path = topology.daemon.data
     do {
-      let taken = try await Blocking.run("recover") { () throws(JournalError) in
-        try DataDirectory(path, streams: streams)
+      let (taken, unsaved) = try await Blocking.run("recover") { () throws(JournalError) in
+        let taken = try DataDirectory(path, streams: streams)
+        return (taken, taken.remade == nil ? nil : taken.save())
       }
       directory = taken
       if let reason = taken.remade {
@@ -21,6 +22,7 @@ extension Daemon {
           "the registry of streams was made anew from the directories; what was wiped before can't be recognised",
           metadata: ["file": "\(path)/\(StreamRegistry.fileName)", "why": "\(reason)"])
       }
+      if let unsaved { tellUnsaved(unsaved) }
     } catch {
       throw DaemonError(message: "the data directory: \(error)", status: ExitStatus.ioError)
     }
@@ -41,7 +43,10 @@ extension Daemon {
     let stream: Logger.Metadata = ["stream": "\(log.streamName)", "log": "\(log.uuid)"]
     switch standing {
     case .foreign: preconditionFailure("a log of another stream is not opened")
-    case .new, .known, .found, .unreadable: return
+    case .new, .known, .found: return
+    case .unreadable(let was):
+      // Recovery may have found what the look before it did not.
+      if let was, was.uuid != log.uuid { replaced(log, was, "nothing in its directory said which log it was") }
     case .moved(let from):
       logger.notice(
         "the log of a stream that is no more goes on under another name", metadata: stream.with("was", from))

@@ -172,6 +172,35 @@ private func metric(_ daemon: Daemon, _ line: String) -> Bool {
     try post(2, to: folder, topology)
   }
 
+  @Test("A reload that adds a stream on a copy of another's directory, or on a wiped one with halt, changes nothing")
+  func reloadRefused() throws {
+    let folder = TemporaryFolder()
+    var sketch = Sketch()
+    let bare = sketch
+    sketch.streams = "  audit: {}"
+    let daemon = try #require(Daemon(topology: sketch.write(to: folder)))
+    bare.write(to: folder)
+    #expect(reload(folder).status == 0)
+    let streams = folder.path + "/data/streams"
+    try FileManager.default.copyItem(atPath: streams + "/events", toPath: streams + "/copy")
+    sketch.streams = "  copy: {}"
+    sketch.write(to: folder)
+    let copied = reload(folder)
+    #expect(copied.status == 69 && copied.text.contains("streams/copy holds log"), "\(copied.text)")
+    #expect(copied.text.contains("that of stream events") && copied.text.contains("generation 2 goes on"))
+    try FileManager.default.removeItem(atPath: streams + "/audit")
+    sketch.streams = "  audit: { on_corruption: halt }"
+    sketch.write(to: folder)
+    let wiped = reload(folder)
+    #expect(wiped.status == 69 && wiped.text.contains("streams/audit is empty"), "\(wiped.text)")
+    sketch.streams = "  audit: {}"
+    sketch.write(to: folder)
+    #expect(reload(folder).status == 0)
+    #expect(metric(daemon, #"sluice_stream_replaced_logs_total{stream="audit"} 1"#))
+    #expect(HTTPConnection(port: daemon.port)?.post(#"{"message":"1"}"#)?.status == 202)
+    #expect(daemon.stop() == 0)
+  }
+
   @Test("A stream that a reload removes is an orphan: listed, never touched, and taken up where it was when it is back")
   func orphanedStream() throws {
     let folder = TemporaryFolder()
@@ -206,6 +235,44 @@ private func metric(_ daemon: Daemon, _ line: String) -> Bool {
     let again = try #require(Daemon(topology: folder.path + "/sluice.yaml"))
     #expect(again.process.line { $0.contains("belongs to no stream") && $0.contains("streams/audit") } != nil)
     #expect(again.stop() == 0)
+  }
+
+  @Test(
+    "A stream that is full for an absent subscriber refuses producers, or with drop_oldest drops, tells and counts what",
+    arguments: ["reject", "drop_oldest"])
+  func fullForAnAbsentOne(_ whenFull: String) throws {
+    let folder = TemporaryFolder()
+    var sketch = Sketch(
+      events: "ring: 4MiB, segment: 1MiB, max_record: 256KiB, retain: { bytes: 2MiB }, when_full: \(whenFull)")
+    let bare = sketch
+    sketch.subscribers = "  copy: { plugin: disk, streams: [ events ], config: { path: ./copy } }"
+    let daemon = try #require(Daemon(topology: sketch.write(to: folder)))
+    bare.write(to: folder)
+    #expect(reload(folder).status == 0)
+    let connection = try #require(HTTPConnection(port: daemon.port))
+    let filler = String(repeating: "x", count: 100_000)
+    let answers = (0..<100).map { connection.post(#"{"message":"\#($0) \#(filler)"}"#)?.status }
+    let taken = answers.count { $0 == 202 }
+    #expect(whenFull == "reject" ? taken < 30 && answers.last == 429 : taken == 100, "\(answers)")
+    // With drop_oldest a busy machine may leave the other behind too.
+    #expect(whenFull == "drop_oldest" || eventually { folder.lines("out").count == taken })
+    sketch.write(to: folder)
+    #expect(reload(folder).status == 0)
+    func copy() throws -> [String: Any] {
+      (try status(folder)["subscribers"] as? [[String: Any]] ?? []).first { $0["name"] as? String == "copy" } ?? [:]
+    }
+    #expect(
+      eventually {
+        (try? copy()).map { ($0["acked"] as? Int ?? 0) + ($0["lost_records"] as? Int ?? 0) == taken } == true
+      })
+    let lost = try #require(try copy()["lost_records"] as? Int)
+    #expect(whenFull == "reject" ? lost == 0 : lost > 25 && lost < 100, "\(lost)")
+    #expect(folder.lines("copy").count == taken - lost)
+    #expect(metric(daemon, #"sluice_subscriber_lost_records_total{subscriber="copy",reason="dropped"} \#(lost)"#))
+    let dropped = daemon.process.output.contains { $0.contains("unsettled records were dropped") }
+    #expect(dropped == (whenFull == "drop_oldest"))
+    #expect(eventually { connection.post(#"{"message":"after"}"#)?.status == 202 })
+    #expect(daemon.stop() == 0)
   }
 
   @Test("The cursor of a removed subscriber is listed with what it holds back, and forgotten on command, not before")

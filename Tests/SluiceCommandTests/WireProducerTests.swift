@@ -185,6 +185,21 @@ private struct Rig {
     #expect(rig.server.lastSequence == 8 && rig.machine.condition == .done)
   }
 
+  @Test("a server with another log gets all that is left, whatever its numbers seem to say")
+  func anotherLog() throws {
+    var rig = Rig(inFlight: 4)
+    rig.connect()
+    try rig.exchange(2)
+    try rig.toServer()
+    rig.disconnect()
+    rig.server.welcome.logUUID = LogUUID(high: 3, low: 4)
+    rig.server.lastSequence = 6
+    rig.connect()
+    try rig.exchange(5)
+    #expect(rig.numbers == [1, 2, 3, 4, 5, 6, 7, 8, 5, 6, 7, 8, 9, 10])
+    #expect(rig.server.lastSequence == 12 && rig.server.epoch == 1 && rig.machine.condition == .done)
+  }
+
   @Test("a client that was overtaken raises its epoch and goes on behind what the server has")
   func clientLost() throws {
     var rig = Rig(inFlight: 4)

@@ -140,10 +140,12 @@ struct CorruptionHaltTests {
     log.close()
   }
 
-  @Test("an LSN that the registry knows is a witness: an older copy of the log is missing what came after it")
-  func knownLSN() throws {
+  @Test(
+    "an LSN that the registry knows is a witness: an older copy of the log is missing what came after it",
+    arguments: [Durability.fsync, .written, .memory])
+  func knownLSN(_ durability: Durability) throws {
     let storage = MemoryStorage()
-    let log = try MemoryLog.open(storage)
+    let log = try MemoryLog.open(storage) { $0.durability = durability }
     let lane = TestLane(log)
     lane.commit(["a", "b"])
     let older = storage.copy()
@@ -151,20 +153,30 @@ struct CorruptionHaltTests {
     log.close()
     let known = log.durableLSN
     #expect(known == 4)
-    let whole = try MemoryLog.open(storage) { $0.knownLSN = known }
+    let whole = try MemoryLog.open(storage) {
+      $0.durability = durability
+      $0.knownLSN = known
+      $0.onCorruption = .halt
+    }
     #expect(whole.recovery.tail == .sealed && whole.recovery.nextLSN == 5)
     whole.close()
+    // What a memory stream had written when the copy was made is not known.
+    guard durability != .memory else { return }
     #expect(throws: JournalError.self) {
       try MemoryLog.open(older) {
+        $0.durability = durability
         $0.knownLSN = known
         $0.onCorruption = .halt
       }
     }
-    let restored = try MemoryLog.open(older) { $0.knownLSN = known }
-    #expect(restored.recovery.tail == .corrupt && restored.recovery.nextLSN == 5, "no LSN is given twice")
+    let restored = try MemoryLog.open(older) {
+      $0.durability = durability
+      $0.knownLSN = known
+    }
+    #expect(restored.recovery.tail == .corrupt && restored.recovery.nextLSN > 4, "no LSN is given twice")
     TestLane(restored).commit(["e"])
     let found = try MemoryLog.contents(restored)
-    #expect(found.gaps == [3...4] && found.seen.map(\.payload) == ["a", "b", "e"])
+    #expect(found.gaps == [3...(restored.recovery.nextLSN - 1)] && found.seen.map(\.payload) == ["a", "b", "e"])
     restored.close()
   }
 }

@@ -90,7 +90,11 @@ struct RecoveryFileTests {
   func unreadableSlots() throws {
     for lose in [true, false] {
       let storage = try MemoryLog.crashed(groups: 2)
-      if lose { try storage.unlink("d/cursors.slot", .segmentUnlink) } else { storage.put("d/cursors.slot", [1, 2, 3]) }
+      if lose {
+        try storage.unlink("d/cursors.slot", .segmentUnlink)
+      } else {
+        storage.put("d/cursors.slot", [1, 2, 3])
+      }
       let events = EventLog()
       let log = try MemoryLog.open(storage, events)
       #expect(events.events.contains { if case .cursorsLost = $0 { true } else { false } })

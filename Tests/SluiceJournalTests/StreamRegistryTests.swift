@@ -78,7 +78,7 @@ struct StreamRegistryTests {
     #expect(standing("renamed", .log(b)) == .moved(from: "audit"))
     #expect(standing("x", .log(c), ["y": c], streams: ["y"]) == .foreign(owner: "y", c), "copied, and unknown")
     #expect(standing("x", .log(c), ["y": c]) == .found, "y belongs to nobody")
-    #expect(standing("events", .unreadable) == .unreadable)
+    #expect(standing("events", .unreadable) == .unreadable(was: events))
   }
 }
 
@@ -201,6 +201,23 @@ struct DataDirectoryTests {
     #expect(try run(directory, ["z", "a"]) == [.known, .new])
   }
 
+  @Test(
+    "a registry that can't be written is told, costs no stream, and is whole: the old one or the new one",
+    arguments: [StoragePoint.registryWrite, .registrySync, .registryRename, .registryDirectorySync])
+  func unwritable(_ point: StoragePoint) throws {
+    let directory = TestDirectory()
+    _ = try run(directory, ["a"])
+    let before = try StreamRegistry(decoding: try directory.read(StreamRegistry.fileName))
+    do {
+      let data = try DataDirectory(directory.path, streams: ["a", "b"], storage: FailingStorage(point))
+      let fault = data.opened("b", b)
+      #expect(fault?.code == EIO && data.save()?.code == EIO)
+    }
+    let after = try StreamRegistry(decoding: try directory.read(StreamRegistry.fileName))
+    #expect(after["a"] == before["a"] && after["b"]?.uuid == (point == .registryDirectorySync ? b : nil))
+    #expect(try run(directory, ["a"]) == [.known])
+  }
+
   @Test("a registry that is missing or damaged is made anew from the directories, and says so")
   func remade() throws {
     let directory = TestDirectory()
@@ -238,6 +255,30 @@ struct DataDirectoryTests {
     log.close()
   }
 
+  @Test("a log of which nothing can be read any more is told apart from one that is not there")
+  func unreadable() throws {
+    let directory = TestDirectory()
+    _ = try run(directory, ["a"])
+    let own = directory.path + "/streams/a"
+    let uuid = try #require(try LogIdentity.of(own).uuid)
+    for file in try LinuxStorage().list(own).map(\.name) where file.hasSuffix(".slog") {
+      try directory.flip("streams/a/\(file)", at: 0)
+    }
+    #expect(try LogIdentity.of(own) == .log(uuid), "the cursor slots say it")
+    try directory.write("streams/a/cursors.slot", [1, 2, 3])
+    #expect(try LogIdentity.of(own) == .unreadable && LogIdentity.of(own + "/none") == .none)
+    #expect(throws: JournalError.self) {
+      var options = directory.options { $0.onCorruption = .halt }
+      options.directory = own
+      _ = try StreamLog.open(options)
+    }
+    guard case .unreadable(let was) = try run(directory, ["a"])[0] else {
+      Issue.record("not recognised")
+      return
+    }
+    #expect(was?.uuid == uuid)
+  }
+
   @Test("lists what belongs to no stream with its log and bytes, and opens and deletes nothing of it")
   func orphans() throws {
     let directory = TestDirectory()
@@ -252,4 +293,53 @@ struct DataDirectoryTests {
     #expect(orphans[1] == .init(name: "junk", uuid: nil, bytes: 3))
     #expect(try directory.read("streams/b/cursors.slot") == before)
   }
+}
+
+/// The real file system, on which everything at one point fails.
+private struct FailingStorage: LogStorage {
+  private let real = LinuxStorage()
+  private let point: StoragePoint
+
+  init(_ point: StoragePoint) { self.point = point }
+
+  private func check(_ now: StoragePoint, _ operation: IOFault.Operation) throws(IOFault) {
+    if now == point { throw IOFault(operation, "here", EIO) }
+  }
+
+  func open(_ path: String, _ mode: OpenMode) throws(IOFault) -> Int32 { try real.open(path, mode) }
+  func close(_ handle: Int32) { real.close(handle) }
+  func read(_ handle: Int32, into target: UnsafeMutableRawBufferPointer, at offset: Int) throws(IOFault) -> Int {
+    try real.read(handle, into: target, at: offset)
+  }
+  func write(
+    _ handle: Int32, _ pieces: UnsafeMutableBufferPointer<WritePiece>, at offset: Int, _ now: StoragePoint
+  ) throws(IOFault) {
+    try check(now, .write)
+    try real.write(handle, pieces, at: offset, now)
+  }
+  func sync(_ handle: Int32, _ now: StoragePoint) throws(IOFault) {
+    try check(now, .sync)
+    try real.sync(handle, now)
+  }
+  func dropCache(_ handle: Int32) { real.dropCache(handle) }
+  func allocate(_ handle: Int32, bytes: Int, _ now: StoragePoint) throws(IOFault) {
+    try real.allocate(handle, bytes: bytes, now)
+  }
+  func truncate(_ handle: Int32, to bytes: Int, _ now: StoragePoint) throws(IOFault) {
+    try real.truncate(handle, to: bytes, now)
+  }
+  func size(_ handle: Int32) throws(IOFault) -> Int { try real.size(handle) }
+  func lock(_ handle: Int32) throws(IOFault) -> Bool { try real.lock(handle) }
+  func rename(_ from: String, to: String, _ now: StoragePoint) throws(IOFault) {
+    try check(now, .rename)
+    try real.rename(from, to: to, now)
+  }
+  func unlink(_ path: String, _ now: StoragePoint) throws(IOFault) { try real.unlink(path, now) }
+  func makeDirectory(_ path: String) throws(IOFault) { try real.makeDirectory(path) }
+  func syncDirectory(_ path: String, _ now: StoragePoint) throws(IOFault) {
+    try check(now, .sync)
+    try real.syncDirectory(path, now)
+  }
+  func list(_ directory: String) throws(IOFault) -> [FileEntry] { try real.list(directory) }
+  func freeBytes(_ directory: String) throws(IOFault) -> Int { try real.freeBytes(directory) }
 }

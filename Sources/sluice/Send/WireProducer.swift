@@ -57,6 +57,8 @@ struct WireProducer: SendMachine {
   private var wasWelcome = false
   /// Records of the input that the server has from an earlier run, and that are still to be passed over.
   var known: UInt64 = 0
+  /// The log that the numbers are of.
+  private var log: LogUUID?
   /// The server knows more of this producer than it sent (S5): the next WELCOME is the new beginning.
   private var startsAnew = false
   var resumeAt: Int64 = 0
@@ -208,6 +210,8 @@ struct WireProducer: SendMachine {
     phase = .open
     condition = .open
     wakeAt = now
+    let isNewLog = wasWelcome && log != welcome.logUUID
+    log = welcome.logUUID
     defer { wasWelcome = true }
     if settings.isAnonymous {
       window.renumber(from: 1, inRecords: false)
@@ -216,6 +220,11 @@ struct WireProducer: SendMachine {
       window.start(at: known + 1)
     } else if startsAnew {
       startsAnew = false
+      window.renumber(from: welcome.lastSequence + 1, inRecords: true)
+    } else if isNewLog {
+      tally.note(
+        "the server has another log than before, without what it had acknowledged; what is left is numbered from "
+          + "\(welcome.lastSequence + 1)")
       window.renumber(from: welcome.lastSequence + 1, inRecords: true)
     } else {
       resume(welcome.lastSequence, at: now, &tally)
