@@ -95,6 +95,15 @@ let package = Package(
       name: "journal-bench",
       dependencies: ["SluiceJournal", "SluiceCore", .product(name: "Histogram", package: "hdrhistogram-swift")],
       path: "Tests/Benchmarks/JournalBench", swiftSettings: strict),
+    .target(
+      name: "JournalSimulation", dependencies: ["SluiceJournal", "SluiceCore"], path: "Tests/JournalSimulation",
+      swiftSettings: strict),
+    .executableTarget(
+      name: "journal-simulator", dependencies: ["JournalSimulation", "SluiceJournal", "SluiceCore"],
+      path: "Tests/JournalSimulator", swiftSettings: strict),
+    .testTarget(
+      name: "JournalSimulationTests", dependencies: ["JournalSimulation", "SluiceJournal", "SluiceCore"],
+      swiftSettings: strict),
     .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
     .testTarget(name: "SluiceCoreTests", dependencies: ["TestSupport", "SluiceCore"], swiftSettings: strict),
     .testTarget(

@@ -25,6 +25,9 @@ final class ColdReader {
   private let core: LogCore
   private var file: LogFile?
   private var header: SegmentHeader?
+  /// The segment's last LSN, as the next one's header has it: a recovery may have ended the segment before its last bytes,
+  /// and what follows is void, however whole it looks. Its LSNs belong to other records.
+  private var segmentLast = UInt64.max
   private var buffer: ReadBuffer?
   private var groups: [Group] = []
   /// LSNs in the buffer whose record is damaged.
@@ -134,6 +137,12 @@ final class ColdReader {
     header = nil
     nextOffset = 0
     guard let known = try readHeader(location.baseLSN, known: location.header) else { return false }
+    segmentLast = .max
+    if let next = location.next, let follower = try readHeader(next.baseLSN, known: next.header),
+      follower.previousBaseLSN == location.baseLSN
+    {
+      segmentLast = follower.previousLastLSN
+    }
     file = try LogFile(core.path(SegmentFile.name(location.baseLSN)), .read, on: core.storage)
     header = known
     return true
@@ -220,7 +229,7 @@ final class ColdReader {
     let start = nextOffset
     while true {
       let rest = UnsafeRawBufferPointer(rebasing: bytes[(nextOffset - start)...])
-      if rest.isEmpty || nextLSN > limit { return groups.isEmpty ? .ended : .groups }
+      if rest.isEmpty || nextLSN > limit || nextLSN > segmentLast { return groups.isEmpty ? .ended : .groups }
       guard let group = try? GroupHeader.decode(rest, salt: salt, offset: nextOffset), group.firstLSN == nextLSN
       else { return groups.isEmpty ? .fault("a group header is damaged") : .groups }
       if group.paddedBytes > rest.count {
@@ -255,7 +264,7 @@ final class ColdReader {
     }
     let header = try readHeader(next.baseLSN, known: next.header)
     if let header, !header.flags.contains(.lost), header.previousBaseLSN == location.baseLSN,
-      header.previousLastLSN + 1 == nextLSN
+      header.previousLastLSN + 1 == nextLSN || header.previousLastLSN < lsn
     {
       return .moved(to: next.baseLSN)
     }

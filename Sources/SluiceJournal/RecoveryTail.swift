@@ -75,7 +75,6 @@ extension LogRecovery {
       try storage.makeDirectory(path(SegmentFile.quarantineName))
       try storage.rename(path(name), to: path(kept), .quarantineRename)
       try storage.syncDirectory(path(SegmentFile.quarantineName), .quarantineDirectorySync)
-      try storage.syncDirectory(options.directory, .quarantineParentSync)
     }
     quarantined.append(kept)
   }
@@ -131,7 +130,6 @@ extension LogRecovery {
       try copy.sync(.quarantineSync)
       try storage.rename(temporary, to: path(kept), .quarantineRename)
       try storage.syncDirectory(directory, .quarantineDirectorySync)
-      try storage.syncDirectory(options.directory, .quarantineParentSync)
     } catch  where error.isNoSpace {
       // The copy is for people; the bytes themselves stay where they are.
       try? storage.unlink(temporary, .quarantineUnlink)

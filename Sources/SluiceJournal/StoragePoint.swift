@@ -51,7 +51,6 @@ package enum StoragePoint: String, Sendable, CaseIterable {
   case quarantineRename = "quarantine.rename"
   case quarantineUnlink = "quarantine.unlink"
   case quarantineDirectorySync = "quarantine.directory.sync"
-  case quarantineParentSync = "quarantine.parent.sync"
 
   // The registry of a data directory.
   case registryWrite = "registry.write"

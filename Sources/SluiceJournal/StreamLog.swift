@@ -67,6 +67,13 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
   /// One round of the keeper at a moment of the monotonic clock.
   package func stepKeeper(now: Int64) { _ = keeper.tick(now: now) }
 
+  /// Lets go of a log that is driven by hand as a kill would: nothing more is written.
+  package func abandon() {
+    precondition(commitThread == nil, "threads would go on")
+    isClosed.withLock { $0 = true }
+    core.releaseLock()
+  }
+
   // MARK: In
 
   package var streamName: String { core.options.name }

@@ -36,6 +36,8 @@ package struct StreamOptions: Sendable {
   package var knownLSN: UInt64 = 0
   package var diskReserveBytes = Limits.diskReserveBytes
   package var idleMarkerNanoseconds = Limits.idleMarkerNanoseconds
+  /// A simulation has many segments in little memory.
+  package var minSegmentBytes = Limits.minSegmentBytes
 
   package init(name: String, directory: String) {
     self.name = name
@@ -51,7 +53,7 @@ package struct StreamOptions: Sendable {
   /// What a segment file is laid out for: never so large that retention by whole segments becomes too coarse, never
   /// so small that a group of ordinary size has no room.
   package var effectiveSegmentBytes: Int {
-    let fine = max(Limits.minSegmentBytes, retainBytes / 8)
+    let fine = max(minSegmentBytes, retainBytes / 8)
     let least = Limits.segmentHeaderBytes + GroupHeader.padded(maxRecordBytes) + 4 * Limits.groupAlignment
     return GroupHeader.padded(max(min(segmentBytes, fine), least))
   }
@@ -71,11 +73,11 @@ package struct StreamOptions: Sendable {
     guard ringBytes >= Limits.minRingBytes else {
       throw JournalError(.options, "stream \(name): ring must be at least \(Limits.minRingBytes) bytes")
     }
-    guard segmentBytes >= Limits.minSegmentBytes else {
-      throw JournalError(.options, "stream \(name): segment must be at least \(Limits.minSegmentBytes) bytes")
+    guard segmentBytes >= minSegmentBytes else {
+      throw JournalError(.options, "stream \(name): segment must be at least \(minSegmentBytes) bytes")
     }
-    guard retainBytes >= 2 * Limits.minSegmentBytes else {
-      throw JournalError(.options, "stream \(name): retain.bytes must be at least \(2 * Limits.minSegmentBytes) bytes")
+    guard retainBytes >= 2 * minSegmentBytes else {
+      throw JournalError(.options, "stream \(name): retain.bytes must be at least \(2 * minSegmentBytes) bytes")
     }
     guard 0...Limits.maxCommitLingerNanoseconds ~= lingerNanoseconds else {
       throw JournalError(
