@@ -160,7 +160,11 @@ struct LogRecovery {
     let file = try io { () throws(IOFault) in
       try LogFile(path(SegmentFile.cursorsName), .readWriteCreate, on: storage)
     }
-    if slot != nil { return file }
+    if slot != nil {
+      // What was read may be in memory only; from here on it counts.
+      try io { () throws(IOFault) in try file.sync(.slotsSync) }
+      return file
+    }
     let first = CursorSlot(
       generation: 1, uuid: uuid, durableLSN: 0, trimLSN: segments.first?.baseLSN ?? 1, writtenTime: Clock.wall(),
       entries: [])

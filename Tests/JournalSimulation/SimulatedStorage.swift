@@ -39,6 +39,8 @@ final class SimulatedStorage: LogStorage {
     state.withLock { $0.onOperation = body }
   }
 
+  func set(_ fault: SyncFault?) { state.withLock { $0.fault = fault } }
+
   func takeCopies() -> [(number: Int, point: StoragePoint, disk: SimulatedDisk)] {
     state.withLock { state in
       defer { state.copies = [] }

@@ -76,21 +76,29 @@ package enum Simulation {
     return run.outcome
   }
 
-  /// The registry of a data directory under the same treatment: whatever the crash, one of the last two is there.
+  /// The registry of a data directory under the same treatment: what was saved is there after a crash.
   package static func registry(_ plan: SimulationPlan) -> SimulationViolation? {
     var random = SimulationRandom(seed: plan.seed)
     for round in 0..<plan.states {
       let storage = SimulatedStorage(SimulatedDisk(), fault: plan.fault)
-      var registry = StreamRegistry()
-      for number in 0...UInt64(1 + round % 3) {
-        registry.set(.init(name: "s\(number)", uuid: LogUUID(high: 1, low: number), createdTime: 1))
-        guard (try? registry.write(in: SimulatedStorage.directory, on: storage)) != nil else { break }
+      guard let data = try? DataDirectory(SimulatedStorage.directory, streams: [], storage: storage) else {
+        return SimulationViolation("a data directory can be taken", "round \(round)")
       }
-      let count = registry.entries.count
+      let uuid = LogUUID(high: 1, low: 2)
+      let saves = UInt64(1 + round % 3)
+      _ = data.opened("events", uuid)
+      for last in 1...saves {
+        data.closed("events", uuid, lastLSN: last)
+        guard data.save() == nil else { return SimulationViolation("a registry can be saved", "round \(round)") }
+      }
       var disk = storage.disk
       disk.crash(&random)
-      let found = try? StreamRegistry.read(in: SimulatedStorage.directory, on: SimulatedStorage(disk))
-      if found?.entries.count != count { return SimulationViolation("a registry that was written stays", "round \(round)") }
+      let again = try? DataDirectory(
+        SimulatedStorage.directory, streams: ["events"], storage: SimulatedStorage(disk, fault: plan.fault))
+      let standing = try? again?.admit("events", among: ["events"], onCorruption: .gap).standing
+      guard case .wiped(let was, _)? = standing, was.lastLSN == saves else {
+        return SimulationViolation("a registry that was saved stays", "round \(round)")
+      }
     }
     return nil
   }
@@ -113,7 +121,7 @@ package enum Simulation {
       let judge = Judge(
         options: workload.options, subscribers: Workload.subscribers, producers: Workload.producers, fault: plan.fault)
       try judgeCopies(workload.storage, World(), judge)
-      while steps < count, !workload.hasFailed {
+      while steps < count, !workload.hasFailed, !workload.isOver {
         steps += 1
         let world = workload.world
         let salt = random.next()
@@ -127,6 +135,7 @@ package enum Simulation {
         if random.chance(1) { try crash(&workload, judge) }
       }
       if workload.hasFailed { return try end(&workload, judge) }
+      if workload.isOver { return }
       let before = workload.world
       workload.close()
       try judgeCopies(workload.storage, before, judge)
@@ -171,7 +180,10 @@ package enum Simulation {
       disk.crash(&random)
       _ = try judge.judge(disk, workload.world, .power, &random)
       outcome.states += 1
-      try workload.start(on: disk)
+      do { try workload.start(on: disk) } catch {
+        if case .fails? = plan.fault { return workload.giveUp() }
+        throw error
+      }
     }
 
     /// The disk failed: what was promised before must be there all the same.

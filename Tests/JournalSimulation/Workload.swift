@@ -38,10 +38,13 @@ struct Workload {
     self.fault = fault
     var disk = SimulatedDisk()
     disk.makeDirectory(SimulatedStorage.directory)
-    storage = SimulatedStorage(disk, fault: fault)
+    // A disk that fails before a log is there at all keeps it from being opened, and that is all.
+    let isFailing = if case .fails? = fault { true } else { false }
+    storage = SimulatedStorage(disk, fault: isFailing ? nil : fault)
     storage.keepCopies { _, _ in true }
     log = try StreamLog.openByHand(options, observer: events, storage: storage)
     storage.keepCopies(nil)
+    storage.set(fault)
     try connect()
   }
 
@@ -55,6 +58,9 @@ struct Workload {
       world.flushed[name] = min(world.flushed[name] ?? 0, reader.cursor)
     }
   }
+
+  /// The disk failed when the log was to be opened again.
+  private(set) var isOver = false
 
   /// A fault of the disk is the log's to live with; after it, it takes nothing and promises nothing.
   var hasFailed: Bool { log.status.state == .failed }
@@ -159,14 +165,14 @@ struct Workload {
     guard !hasFailed else { return }
     close()
     guard !hasFailed else { return }
-    try? start(on: storage.disk)
+    do { try start(on: storage.disk) } catch { giveUp() }
   }
 
   mutating func close() {
     for reader in readers { reader.close() }
     log.close()
-    guard !hasFailed else { return }
     noteCommitted()
+    guard !hasFailed else { return }
     world.survivesPower = world.handedOut
     for name in Workload.subscribers { world.flushed[name] = world.settled[name] }
     world.isClosed = true
@@ -183,6 +189,8 @@ struct Workload {
     for name in Workload.subscribers { world.flushed[name] = nil }
     try connect()
   }
+
+  mutating func giveUp() { isOver = true }
 
   func abandon() { log.abandon() }
 }

@@ -22,6 +22,7 @@ struct SimulatorRun {
     plan.durability = Durability(rawValue: values["durability"] ?? "fsync") ?? .fsync
     plan.damages = number("damages", 0) == 1
     plan.fault = values["lies"].flatMap(StoragePoint.init(rawValue:)).map(SyncFault.lies)
+    if let point = values["fails"].flatMap(StoragePoint.init(rawValue:)) { plan.fault = .fails(point) }
     return plan
   }
 
