@@ -118,8 +118,10 @@ package enum Simulation {
     mutating func live(_ count: Int) throws {
       var workload = try Workload(plan.durability, fault: plan.fault)
       defer { workload.abandon() }
+      // A disk that failed once may do what it is asked the next time; one that lies goes on lying.
+      let lie = if case .lies? = plan.fault { plan.fault } else { SyncFault?.none }
       let judge = Judge(
-        options: workload.options, subscribers: Workload.subscribers, producers: Workload.producers, fault: plan.fault)
+        options: workload.options, subscribers: Workload.subscribers, producers: Workload.producers, fault: lie)
       try judgeCopies(workload.storage, World(), judge)
       while steps < count, !workload.hasFailed, !workload.isOver {
         steps += 1
@@ -190,14 +192,11 @@ package enum Simulation {
     private mutating func end(_ workload: inout Workload, _ judge: Judge) throws {
       place = "after a failed sync"
       let promised = workload.world
-      _ = try? workload.step(&random)
-      workload.commit()
+      if !workload.hasCommitEnded { workload.commit() }
       if workload.world.survivesPower > promised.survivesPower {
         throw SimulationViolation("nothing is acknowledged after a failed sync", "\(workload.world.survivesPower)")
       }
-      var plain = judge
-      plain = Judge(options: judge.options, subscribers: judge.subscribers, producers: judge.producers, fault: nil)
-      for _ in 0..<4 { try self.judge(workload.storage.disk, promised, plain, workload.storage) }
+      for _ in 0..<4 { try self.judge(workload.storage.disk, promised, judge, workload.storage) }
     }
   }
 }

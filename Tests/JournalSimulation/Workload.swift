@@ -59,6 +59,8 @@ struct Workload {
     }
   }
 
+  /// The commit thread has ended: it has no more rounds.
+  private(set) var hasCommitEnded = false
   /// The disk failed when the log was to be opened again.
   private(set) var isOver = false
 
@@ -110,7 +112,7 @@ struct Workload {
 
   mutating func commit() {
     let isIdle = log.status.ringBytesInUse == 0
-    _ = log.stepCommit()
+    if !log.stepCommit() { hasCommitEnded = true }
     noteCommitted()
     // Without records the round wrote the marker, if one was due: all that is durable has its witness.
     if isIdle, !hasFailed { world.isWitnessed = log.durableLSN == log.committedLSN }
@@ -171,6 +173,7 @@ struct Workload {
   mutating func close() {
     for reader in readers { reader.close() }
     log.close()
+    hasCommitEnded = true
     noteCommitted()
     guard !hasFailed else { return }
     world.survivesPower = world.handedOut
@@ -185,6 +188,7 @@ struct Workload {
     events = SimulationEvents()
     storage = SimulatedStorage(disk, fault: fault)
     log = try StreamLog.openByHand(options, observer: events, storage: storage)
+    hasCommitEnded = false
     world.recovered(through: log.recovery.lastLSN)
     for name in Workload.subscribers { world.flushed[name] = nil }
     try connect()
