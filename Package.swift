@@ -130,6 +130,8 @@ let package = Package(
       ] + nio,
       swiftSettings: strict),
     .target(name: "PostgresTestSupport", path: "Tests/PostgresTestSupport", swiftSettings: strict),
+    .target(name: "DeliveryOracle", path: "Tests/DeliveryOracle", swiftSettings: strict),
+    .testTarget(name: "FaultTests", dependencies: ["TestSupport", "DeliveryOracle"], swiftSettings: strict),
     .testTarget(name: "TidyTests", swiftSettings: strict),
     .testTarget(
       name: "IntegrationTests", dependencies: ["TestSupport", "PostgresTestSupport", "sluice"], swiftSettings: strict),
