@@ -173,7 +173,7 @@ package struct DeliveryOracle: Sendable {
   // MARK: Hashing
 
   /// FNV-1a, 64 bits: what the subscriber of Tests/FixturePlugins computes too.
-  package static func hash(of bytes: some Sequence<UInt8>) -> UInt64 {
-    bytes.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01b3 }
+  package static func hash(of text: String) -> UInt64 {
+    text.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01b3 }
   }
 }
