@@ -69,12 +69,12 @@ final class Committer: @unchecked Sendable {
     do throws(IOFault) {
       let count = core.ring.take(into: extents, maxBytes: core.options.groupBytes)
       if count > 0 {
-        try retryingWithoutSpace { () throws(IOFault) in try commit(count) }
+        try retryingWithoutRoom { () throws(IOFault) in try commit(count) }
         return core.options.durability == .memory ? .rest : .again
       }
       guard core.isClosing.load(ordering: .acquiring) else { return .wait(until: try serveIdleness()) }
       if core.ring.pending.bytes > 0 { return .again }
-      try retryingWithoutSpace { () throws(IOFault) in try finish() }
+      try retryingWithoutRoom { () throws(IOFault) in try finish() }
       return .over
     } catch {
       leave(error)
@@ -96,11 +96,11 @@ final class Committer: @unchecked Sendable {
     core.restBytes.store(0, ordering: .sequentiallyConsistent)
   }
 
-  /// No space at an orderly end is no failure: what was acknowledged as written is made durable, the rest was not
+  /// No room at an orderly end is no failure: what was acknowledged as written is made durable, the rest was not
   /// acknowledged as such, and the next start finds a log without a seal. Anything else is final.
   private func leave(_ fault: IOFault) {
     var fault = fault
-    if isWithoutSpace(fault) {
+    if fault.passes {
       do throws(IOFault) {
         try syncIfDirty()
         return core.observer.logEvent(.retrying(fault))
@@ -109,9 +109,6 @@ final class Committer: @unchecked Sendable {
     core.fail(fault)
     core.readers.forEach { $0.ringSync() }
   }
-
-  /// A sync that fails is final, whatever the reason it gives.
-  private func isWithoutSpace(_ fault: IOFault) -> Bool { fault.isNoSpace && fault.operation != .sync }
 
   /// Does what is due when no records wait, and says until when there is nothing to do.
   private func serveIdleness() throws(IOFault) -> Int64 {
@@ -128,7 +125,7 @@ final class Committer: @unchecked Sendable {
     if needsMarker {
       let due = lastCommit + core.options.idleMarkerNanoseconds
       guard now >= due else { return min(deadline, due) }
-      try retryingWithoutSpace { () throws(IOFault) in
+      try retryingWithoutRoom { () throws(IOFault) in
         try syncIfDirty()
         try writeGroup(extents: 0, flags: .idle, .markerWrite)
         try sync(.markerSync)
@@ -139,15 +136,17 @@ final class Committer: @unchecked Sendable {
     return deadline
   }
 
-  /// A full disk is no failure: producers are refused and the same bytes are written again when there is room.
-  private func retryingWithoutSpace(_ body: () throws(IOFault) -> Void) throws(IOFault) {
+  /// A full disk is no failure, nor is having no descriptor for the next segment: producers are refused and the same
+  /// bytes are written again when there is room.
+  private func retryingWithoutRoom(_ body: () throws(IOFault) -> Void) throws(IOFault) {
     while true {
       do throws(IOFault) {
         try body()
         if core.isFull(.noSpace) { core.setFull(.noSpace, false) }
         return
       } catch {
-        guard isWithoutSpace(error), !core.isClosing.load(ordering: .acquiring) else { throw error }
+        guard error.passes, !core.isClosing.load(ordering: .acquiring) else { throw error }
+        if !core.isFull(.noSpace) { core.observer.logEvent(.retrying(error)) }
         core.setFull(.noSpace, true)
         core.keeperBell.ring()
         // What is written already needs no space to become durable, and cursors wait for that.
@@ -319,8 +318,12 @@ final class Committer: @unchecked Sendable {
 
   // MARK: Segments
 
-  /// Seals the segment and begins the next. The seal is on the device before the next file has a name.
+  /// Seals the segment and begins the next. The seal is on the device before the next file has a name. Without room for
+  /// a next one there is no seal either: the zeros behind the last group are then what a start on a full disk lives on.
   private func rotate() throws(IOFault) {
+    try core.nextFile.withLock { [core] next throws(IOFault) in
+      if next == nil { next = try Committer.layOut(core) }
+    }
     if !segment.isSealed { try seal() }
     var header = SegmentHeader(
       uuid: core.uuid, salt: UInt64.random(in: 1...UInt64.max),
@@ -348,11 +351,14 @@ final class Committer: @unchecked Sendable {
     if let laidOut = next.take() {
       file = laidOut
     } else {
-      file = try SegmentFile.layOut(
-        in: core.options.directory, bytes: core.options.effectiveSegmentBytes, on: core.storage)
+      file = try layOut(core)
     }
     try SegmentFile.install(file, &header, in: core.options.directory, on: core.storage)
     return InstalledSegment(file: file, header: header)
+  }
+
+  private static func layOut(_ core: LogCore) throws(IOFault) -> LogFile {
+    try SegmentFile.layOut(in: core.options.directory, bytes: core.options.effectiveSegmentBytes, on: core.storage)
   }
 
   private func seal() throws(IOFault) {

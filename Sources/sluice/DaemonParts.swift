@@ -14,9 +14,10 @@ extension Daemon {
   func open(_ settings: StreamSettings) async throws(DaemonError) {
     let options = options(of: settings)
     let observer = LogReporter(stream: settings.name, logger: logger)
+    let storage = storage
     do {
       let log = try await Blocking.run("recover") { () throws(JournalError) in
-        try StreamLog.open(options, observer: observer)
+        try StreamLog.open(options, observer: observer, storage: storage)
       }
       parts.streams[settings.name] = RunningStream(settings: settings, log: log)
       let report = log.recovery
