@@ -11,7 +11,7 @@ enum CrashCases {
     .tailSync, .tailTruncate, .quarantineWrite, .quarantineSync, .quarantineRename, .quarantineDirectorySync,
     .quarantineParentSync,
   ]
-  /// Only when the disk is full; a crash there is no test of its own.
+  /// Only when the disk is full: `VolumeTests` comes to them.
   static let fullDisk: [StoragePoint] = [.nextTruncate, .quarantineUnlink]
   /// What both a life and a recovery come to, so that a recovery dies there too.
   static let both: [StoragePoint] = [

@@ -33,24 +33,29 @@ final class LoopVolume: Sendable {
 
   /// `losetup -f`, which mount uses, may be overtaken by another who looks for a free device.
   func mount(readOnly: Bool = false) throws {
-    var last: (any Error)?
     var options = readOnly ? "loop,ro" : "loop"
     if kind == .ext4 { options += ",errors=remount-ro" }
-    for _ in 0..<10 {
+    try Self.retry(["mount", "-t", kind.rawValue, "-o", options, image, path])
+  }
+
+  /// It may be busy for a moment longer than the process that was killed.
+  func unmount() throws { try Self.retry(["umount", path]) }
+
+  private static func retry(_ command: [String]) throws {
+    var last: (any Error)?
+    for _ in 0..<20 {
       do {
-        try Self.run(["mount", "-t", kind.rawValue, "-o", options, image, path])
+        try run(command)
         return
       } catch { last = error }
       pause(0.05)
     }
-    throw last ?? Failure(description: "mount")
+    if let last { throw last }
   }
-
-  func unmount() throws { try Self.run(["umount", path]) }
 
   /// Cuts the power: nothing that is not on the device yet will get there, and every call fails from now on.
   func shutDown() throws {
-    let descriptor = open(path, O_RDONLY)
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     defer { close(descriptor) }
     // FS_IOC_SHUTDOWN, which ext4 and xfs share, with "don't flush the log".
     var flags: UInt32 = 2
@@ -61,7 +66,7 @@ final class LoopVolume: Sendable {
   func becomeReadOnly() throws {
     let device = try Self.run(["findmnt", "-n", "-o", "SOURCE", path]).split(separator: "/").last ?? ""
     let trigger = "/sys/fs/ext4/\(device.filter { !$0.isWhitespace })/trigger_fs_error"
-    guard let file = fopen(trigger, "w") else { throw Failure(description: "\(trigger): errno \(errno)") }
+    guard let file = fopen(trigger, "we") else { throw Failure(description: "\(trigger): errno \(errno)") }
     fputs("test\n", file)
     fclose(file)
   }
@@ -74,7 +79,7 @@ final class LoopVolume: Sendable {
 
   /// Takes all the space there is.
   func fill() {
-    let descriptor = open(path + "/filler", O_WRONLY | O_CREAT, 0o600)
+    let descriptor = open(path + "/filler", O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
     defer { close(descriptor) }
     var size = 16 << 20
     var end = lseek(descriptor, 0, SEEK_END)

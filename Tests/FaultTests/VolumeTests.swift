@@ -1,6 +1,7 @@
 import DaemonTestSupport
 import DeliveryOracle
 import Foundation
+import SluiceJournal
 import TestSupport
 import Testing
 
@@ -71,6 +72,26 @@ struct VolumeTests {
     #expect(daemon.stop() == 0)
     rig.ended(.orderly, of: daemon.process)
     rig.judge()
+  }
+
+  @Test("A crash at each point that only a full disk comes to loses nothing", arguments: CrashCases.fullDisk)
+  func crashesOnAFullDisk(point: StoragePoint) throws {
+    for place in CrashCases.places(of: point) {
+      let crash = CrashPoint(point, place)
+      let volume = try LoopVolume(.ext4, megabytes: 64)
+      let rig = try FaultRig(data: volume.path + "/data", payloadBytes: 100_000)
+      // A torn tail, so that there is something to put into quarantine.
+      let first = try #require(rig.start(environment: [CrashPoint.variable: "group.write:5:half"]))
+      rig.load(first, producers: 1, enough: 100)
+      #expect(first.process.exitStatus() == 128 + SIGKILL)
+      rig.ended(.killed, of: first.process)
+      volume.fill()
+      let second = rig.spawn(environment: [CrashPoint.variable: crash.text])
+      #expect(second.exitStatus() == 128 + SIGKILL, "\(crash.text) is not reached: \(second.output)")
+      rig.ended(.killed, of: second)
+      volume.empty()
+      rig.judge(crash.text, daemons: 1)
+    }
   }
 
   @Test("A file system that turns read-only ends the process with that reason, refuses a start, and loses nothing")
