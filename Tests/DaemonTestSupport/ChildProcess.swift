@@ -122,6 +122,17 @@ package final class ChildProcess: Sendable {
 
   package func send(_ signal: Int32) { kill(pid, signal) }
 
+  /// Whether SIGSTOP has reached every thread.
+  package var isStopped: Bool {
+    let tasks = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/task")) ?? []
+    return !tasks.isEmpty
+      && tasks.allSatisfy { task in
+        let line = FileManager.default.contents(atPath: "/proc/\(pid)/task/\(task)/stat") ?? Data()
+        // The state stands behind the name, which ends with the last parenthesis.
+        return String(decoding: line, as: UTF8.self).split(separator: ")").last?.hasPrefix(" T") == true
+      }
+  }
+
   /// Runs to the end and returns (exit status, all output).
   package static func run(
     _ executable: String, _ arguments: [String], environment: [String: String] = [:], directory: String? = nil

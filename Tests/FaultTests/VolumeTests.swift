@@ -9,6 +9,16 @@ import Testing
 struct VolumeTests {
   private static let rounds = FaultFixtures.isFull ? 30 : 3
 
+  /// The process is held for the cut, somewhere between two calls. A sync that is under way when FS_IOC_SHUTDOWN comes
+  /// may be answered with success although its bytes are gone (ext4, Linux 6.18: a bare loop of pwrite and fdatasync lost
+  /// its last write in 5 of 150 cuts). When the power really goes nobody gets that answer.
+  private func cutPower(_ volume: LoopVolume, _ process: ChildProcess) {
+    process.send(SIGSTOP)
+    #expect(eventually { process.isStopped })
+    do { try volume.shutDown() } catch { Issue.record("\(error)") }
+    process.send(SIGCONT)
+  }
+
   @Test(
     "A loss of power loses nothing that was acknowledged, and the process says why it ends",
     .timeLimit(.minutes(30)), arguments: LoopVolume.Kind.allCases)
@@ -24,7 +34,7 @@ struct VolumeTests {
       cut.enter()
       Thread.detachNewThread {
         _ = eventually { rig.acknowledged >= goal }
-        do { try volume.shutDown() } catch { Issue.record("\(error)") }
+        cutPower(volume, daemon.process)
         cut.leave()
       }
       rig.load(daemon, producers: 4, enough: .max / 2)
