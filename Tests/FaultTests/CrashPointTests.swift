@@ -58,7 +58,9 @@ enum CrashCases {
     var crashes = 0
     // The last time depends on timing: in a run that comes to it less often there is no crash, and no fault either.
     for nth in Set([1, 2, count].filter { $0 <= count }).sorted() {
-      for place in CrashCases.places(of: point) {
+      // In CI the later times are crashed at in one place each.
+      let places = CrashCases.places(of: point)
+      for place in nth == 1 || FaultFixtures.isFull ? places[...] : places.dropFirst().prefix(1) {
         let crash = CrashPoint(point, nth: nth, place)
         let rig = try FaultRig(payloadBytes: 60_000)
         let lived = try live(rig, crash)
