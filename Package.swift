@@ -143,9 +143,18 @@ let package = Package(
       ] + nio,
       swiftSettings: strict),
     .target(name: "PostgresTestSupport", path: "Tests/PostgresTestSupport", swiftSettings: strict),
+    // Optimised in debug builds too: it hashes and looks up every record of every round.
+    .target(
+      name: "DeliveryOracle", path: "Tests/DeliveryOracle", swiftSettings: strict + [.unsafeFlags(["-O"])]),
+    .target(name: "DaemonTestSupport", path: "Tests/DaemonTestSupport", swiftSettings: strict),
+    .testTarget(
+      name: "FaultTests",
+      dependencies: ["TestSupport", "DaemonTestSupport", "DeliveryOracle", "SluiceJournal", "SluiceCore", "sluice"],
+      swiftSettings: strict),
     .testTarget(name: "TidyTests", swiftSettings: strict),
     .testTarget(
-      name: "IntegrationTests", dependencies: ["TestSupport", "PostgresTestSupport", "sluice"], swiftSettings: strict),
+      name: "IntegrationTests", dependencies: ["TestSupport", "DaemonTestSupport", "PostgresTestSupport", "sluice"],
+      swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )

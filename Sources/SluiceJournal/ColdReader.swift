@@ -99,7 +99,9 @@ final class ColdReader {
     }
     do throws(IOFault) {
       if let outcome = try beyondEnd(lsn, location) { return outcome }
-      guard try openSegment(location) else { return damage(lsn, location, offset: 0, "its header is damaged", limit) }
+      guard try openSegment(location) else {
+        return try damage(lsn, location, offset: 0, "its header is damaged", limit)
+      }
       if nextLSN != lsn || nextOffset == 0 { try hop(to: lsn, from: location) }
       return try readGroups(lsn, location, limit)
     } catch {
@@ -194,10 +196,10 @@ final class ColdReader {
       switch parse(bytes, from: lsn, limit) {
       case .groups: return .loaded
       case .needs(let more):
-        guard more > wanted else { return damage(lsn, location, offset: nextOffset, "a group is cut off", limit) }
+        guard more > wanted else { return try damage(lsn, location, offset: nextOffset, "a group is cut off", limit) }
         wanted = more
       case .ended: return try endOfSegment(lsn, location, limit)
-      case .fault(let reason): return damage(lsn, location, offset: nextOffset, reason, limit)
+      case .fault(let reason): return try damage(lsn, location, offset: nextOffset, reason, limit)
       }
     }
   }
@@ -260,7 +262,7 @@ final class ColdReader {
     _ lsn: UInt64, _ location: SegmentLocation, _ limit: UInt64
   ) throws(IOFault) -> ColdOutcome {
     guard let next = location.next else {
-      return damage(lsn, location, offset: nextOffset, "the file ends too early", limit)
+      return try damage(lsn, location, offset: nextOffset, "the file ends too early", limit)
     }
     let header = try readHeader(next.baseLSN, known: next.header)
     if let header, !header.flags.contains(.lost), header.previousBaseLSN == location.baseLSN,
@@ -273,19 +275,20 @@ final class ColdReader {
 
   // MARK: Damage
 
-  /// Looks for the next whole group behind `offset` and tells what lies before it.
+  /// Looks for the next whole group behind `offset` and tells what lies before it. A look that fails, if only for want
+  /// of a descriptor, proves nothing: it is repeated with the read.
   private func damage(
     _ lsn: UInt64, _ location: SegmentLocation, offset: Int, _ reason: String, _ limit: UInt64
-  ) -> ColdOutcome {
+  ) throws(IOFault) -> ColdOutcome {
     var last = location.next.map { $0.baseLSN - 1 } ?? limit
-    if let found = try? resume(behind: offset, lsn) {
+    if let found = try resume(behind: offset, lsn) {
       nextOffset = found.offset
       nextLSN = found.lsn
       last = found.lsn - 1
     } else {
       nextOffset = 0
       // A torn tail that the next segment supersedes is not damage: what lies there was never acknowledged.
-      if let next = location.next, let header = try? readHeader(next.baseLSN, known: next.header),
+      if let next = location.next, let header = try readHeader(next.baseLSN, known: next.header),
         header.previousBaseLSN == location.baseLSN, header.previousLastLSN < lsn, !header.flags.contains(.lost)
       {
         return .moved(to: next.baseLSN)

@@ -82,13 +82,13 @@ final class Committer: @unchecked Sendable {
       if let deadline = gathering.ends() { return .gather(until: deadline) }
       let count = core.ring.take(into: extents, maxBytes: core.options.groupBytes)
       if count > 0 {
-        try retryingWithoutSpace { () throws(IOFault) in try commit(count) }
+        try retryingWithoutRoom { () throws(IOFault) in try commit(count) }
         gathering.committed()
         return .again
       }
       guard core.isClosing.load(ordering: .acquiring) else { return .wait(until: try serveIdleness()) }
       if core.ring.pending.bytes > 0 { return .again }
-      try retryingWithoutSpace { () throws(IOFault) in try finish() }
+      try retryingWithoutRoom { () throws(IOFault) in try finish() }
       return .over
     } catch {
       leave(error)
@@ -96,11 +96,11 @@ final class Committer: @unchecked Sendable {
     }
   }
 
-  /// No space at an orderly end is no failure: what was acknowledged as written is made durable, the rest was not
+  /// No room at an orderly end is no failure: what was acknowledged as written is made durable, the rest was not
   /// acknowledged as such, and the next start finds a log without a seal. Anything else is final.
   private func leave(_ fault: IOFault) {
     var fault = fault
-    if isWithoutSpace(fault) {
+    if fault.passes {
       do throws(IOFault) {
         try syncIfDirty()
         return core.observer.logEvent(.retrying(fault))
@@ -109,9 +109,6 @@ final class Committer: @unchecked Sendable {
     core.fail(fault)
     core.readers.forEach { $0.ringSync() }
   }
-
-  /// A sync that fails is final, whatever the reason it gives.
-  private func isWithoutSpace(_ fault: IOFault) -> Bool { fault.isNoSpace && fault.operation != .sync }
 
   /// Does what is due when no records wait, and says until when there is nothing to do.
   private func serveIdleness() throws(IOFault) -> Int64 {
@@ -128,7 +125,7 @@ final class Committer: @unchecked Sendable {
     if needsMarker {
       let due = lastCommit + core.options.idleMarkerNanoseconds
       guard now >= due else { return min(deadline, due) }
-      try retryingWithoutSpace { () throws(IOFault) in
+      try retryingWithoutRoom { () throws(IOFault) in
         try syncIfDirty()
         try writeGroup(extents: 0, flags: .idle, .markerWrite)
         try sync(.markerSync)
@@ -139,15 +136,17 @@ final class Committer: @unchecked Sendable {
     return deadline
   }
 
-  /// A full disk is no failure: producers are refused and the same bytes are written again when there is room.
-  private func retryingWithoutSpace(_ body: () throws(IOFault) -> Void) throws(IOFault) {
+  /// A full disk is no failure, nor is having no descriptor for the next segment: producers are refused and the same
+  /// bytes are written again when there is room.
+  private func retryingWithoutRoom(_ body: () throws(IOFault) -> Void) throws(IOFault) {
     while true {
       do throws(IOFault) {
         try body()
         if core.isFull(.noSpace) { core.setFull(.noSpace, false) }
         return
       } catch {
-        guard isWithoutSpace(error), !core.isClosing.load(ordering: .acquiring) else { throw error }
+        guard error.passes, !core.isClosing.load(ordering: .acquiring) else { throw error }
+        if !core.isFull(.noSpace) { core.observer.logEvent(.retrying(error)) }
         core.setFull(.noSpace, true)
         core.keeperBell.ring()
         // What is written already needs no space to become durable, and cursors wait for that.
@@ -266,7 +265,7 @@ final class Committer: @unchecked Sendable {
   private func isLastOfSegment(_ group: GroupHeader, extents count: Int) -> Bool {
     guard count > 0, core.options.durability == .fsync else { return false }
     let next = min(core.ring.pending.bytes, core.options.groupBytes)
-    return next > 0 && !segment.hasRoom(for: next, behind: group)
+    return next > 0 && !segment.hasRoom(for: next, behind: group) && core.supply.isReady
   }
 
   private func stageSeal(behind group: GroupHeader) -> GroupHeader {
@@ -351,8 +350,10 @@ final class Committer: @unchecked Sendable {
 
   // MARK: Segments
 
-  /// Seals the segment and begins the next. The seal is on the device before the next file has a name.
+  /// Seals the segment and begins the next. The seal is on the device before the next file has a name. Without room for
+  /// a next one there is no seal either: the zeros behind the last group are then what a start on a full disk lives on.
   private func rotate() throws(IOFault) {
+    try core.supply.prepare()
     if !segment.isSealed { try seal() }
     var header = SegmentHeader(
       uuid: core.uuid, salt: UInt64.random(in: 1...UInt64.max),

@@ -9,7 +9,11 @@ package enum ErrorCode {
     return String(cString: text)
   }
 
-  package static func isNoSpace(_ code: Int32) -> Bool { code == ENOSPC || code == EDQUOT }
+  /// The disk, the quota, or how large a file of this process may get (RLIMIT_FSIZE).
+  package static func isNoSpace(_ code: Int32) -> Bool { code == ENOSPC || code == EDQUOT || code == EFBIG }
+
+  /// This process, or the machine, has as many files open as it may.
+  package static func isNoDescriptor(_ code: Int32) -> Bool { code == EMFILE || code == ENFILE }
 
   package static let notFound = ENOENT
   package static let stale = ESTALE

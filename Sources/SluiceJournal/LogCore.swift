@@ -98,7 +98,7 @@ final class LogCore: Sendable {
     case closing = 1
     /// Too little free space.
     case reserve = 2
-    /// A write found no space.
+    /// A write found no space, or the next segment no descriptor.
     case noSpace = 4
     case retention = 8
     /// A subscriber's `max_lag … then: reject`.

@@ -27,6 +27,10 @@ package struct IOFault: Error, Equatable, Sendable, CustomStringConvertible {
 
   /// Whether more room on the disk would have made it succeed.
   package var isNoSpace: Bool { ErrorCode.isNoSpace(code) }
+
+  /// Whether it will succeed once there is room, on the disk or among the descriptors. A sync that fails is final,
+  /// whatever the reason it gives.
+  package var passes: Bool { operation != .sync && (isNoSpace || ErrorCode.isNoDescriptor(code)) }
 }
 
 /// How a file is opened.

@@ -44,6 +44,9 @@ final class SegmentSupply: Sendable {
 
   var spareCount: Int { state.withLock { $0.spares.count } }
 
+  /// There is a file for the next segment.
+  var isReady: Bool { state.withLock { $0.next != nil } }
+
   // MARK: The commit thread
 
   /// Makes a segment of what is ready, or of a file that is made now. When this returns, it survives a crash.

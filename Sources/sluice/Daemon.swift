@@ -23,6 +23,7 @@ struct DaemonError: Error {
 actor Daemon {
   let origin: TopologyOrigin
   let logger: Logger
+  let storage: any LogStorage
   let group: MultiThreadedEventLoopGroup
   let view = DaemonView()
   var topology: Topology
@@ -42,11 +43,12 @@ actor Daemon {
   var toldOrphans: Set<String> = []
   private let plugins: [String: LoadedPlugin]
 
-  init(_ loaded: LoadedTopology, from origin: TopologyOrigin, logger: Logger) {
+  init(_ loaded: LoadedTopology, from origin: TopologyOrigin, storage: any LogStorage, logger: Logger) {
     topology = loaded.topology
     plugins = loaded.plugins
     self.origin = origin
     self.logger = logger
+    self.storage = storage
     group = MultiThreadedEventLoopGroup(numberOfThreads: topology.daemon.eventLoops ?? System.coreCount)
   }
 

@@ -16,12 +16,13 @@ extension Daemon {
     guard let directory else { preconditionFailure("the data directory is taken first") }
     let options = options(of: settings)
     let observer = LogReporter(stream: settings.name, logger: logger)
+    let storage = storage
     do {
       let (log, admission, unsaved) = try await Blocking.run("recover") { () throws(JournalError) in
         let admission = try directory.admit(options.name, among: streams, onCorruption: options.onCorruption)
         var options = options
         options.knownLSN = admission.knownLSN
-        let log = try StreamLog.open(options, observer: observer)
+        let log = try StreamLog.open(options, observer: observer, storage: storage)
         return (log, admission, directory.opened(options.name, log.uuid))
       }
       parts.streams[settings.name] = RunningStream(settings: settings, log: log)

@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import Logging
 import SluiceCore
+import SluiceJournal
 import SluiceTopology
 
 /// `sluice run`: the daemon, in the foreground.
@@ -33,6 +34,7 @@ struct Run: ParsableCommand {
       throw ExitStatus.noInput
     }
     defer { free(here) }
+    let crashes = try crashPoints()
     let origin = TopologyOrigin(path: config, workingDirectory: String(cString: here))
     let loaded: LoadedTopology
     do throws(LoadedTopology.Failure) {
@@ -51,16 +53,17 @@ struct Run: ParsableCommand {
     let logger = try logger(for: loaded.topology.daemon)
     try enterDirectory(of: loaded.topology)
     ResourceLimits.raise(logger)
-    let status = Blocking.wait { await Self.serve(loaded, from: origin, signals: signals, logger: logger) }
+    let status = Blocking.wait { await Self.serve(loaded, from: origin, crashes, signals, logger) }
     if status != .success { throw status }
   }
 
   /// The daemon's life: start, signals, stop.
   private static func serve(
-    _ loaded: LoadedTopology, from origin: TopologyOrigin, signals: AsyncStream<Int32>, logger: Logger
+    _ loaded: LoadedTopology, from origin: TopologyOrigin, _ crashes: CrashPoints?, _ signals: AsyncStream<Int32>,
+    _ logger: Logger
   ) async -> ExitCode {
     Signals.serve()
-    let daemon = Daemon(loaded, from: origin, logger: logger)
+    let daemon = Daemon(loaded, from: origin, storage: crashes ?? LinuxStorage(), logger: logger)
     do throws(DaemonError) {
       try await daemon.start()
     } catch {
@@ -71,7 +74,22 @@ struct Run: ParsableCommand {
       guard signal == SIGHUP else { break }
       await daemon.reloadSoon()
     }
-    return await daemon.stop() ? .success : ExitStatus.software
+    let isClean = await daemon.stop()
+    if let crashes {
+      logger.notice("the crash point was not reached so often", metadata: ["times": "\(crashes.reached)"])
+    }
+    return isClean ? .success : ExitStatus.software
+  }
+
+  /// Tests may ask for a crash at a named point of the logs' life.
+  private func crashPoints() throws -> CrashPoints? {
+    guard let text = Environment.current[CrashPoint.variable] else { return nil }
+    do throws(CrashPoint.Mistake) {
+      return CrashPoints(try CrashPoint(parsing: text))
+    } catch {
+      StandardError.print("\(error)")
+      throw ExitStatus.usage
+    }
   }
 
   /// Relative paths resolve against the topology's file, those in a plugin's own config too, which only the plugin

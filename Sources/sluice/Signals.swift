@@ -21,11 +21,13 @@ enum Signals {
   /// As if it came from outside: there is one way to stop.
   static func requestStop() { kill(getpid(), SIGTERM) }
 
-  /// Blocks the handled signals for this thread and all it will start, and ignores SIGPIPE: writes report EPIPE.
+  /// Blocks the handled signals for this thread and all it will start, and ignores SIGPIPE and SIGXFSZ: writes report
+  /// EPIPE and EFBIG.
   static func block() {
     var set = handled
     pthread_sigmask(SIG_BLOCK, &set, nil)
     signal(SIGPIPE, SIG_IGN)
+    signal(SIGXFSZ, SIG_IGN)
   }
 
   /// The handled signals as they come, from a thread of its own. Before `serve` a request to stop ends the process: what

@@ -1,18 +1,6 @@
+import DaemonTestSupport
 import Foundation
 import Testing
-
-/// Builds a plugin in C from the public header alone, as somebody outside this repository would.
-func buildPlugin(_ source: String, kind: String, in folder: TemporaryFolder) throws -> String {
-  let output = "\(folder.path)/libsluice-\(kind).so"
-  let built = ChildProcess.run(
-    "/usr/bin/cc",
-    [
-      "-std=gnu11", "-Wall", "-Werror", "-shared", "-fPIC", "-fvisibility=hidden",
-      "-I\(Products.repository)/Sources/CSluice/include", "\(Products.repository)/\(source)", "-o", output, "-lpthread",
-    ])
-  try #require(built.status == 0, "\(built.text)")
-  return output
-}
 
 @Suite struct PluginTests {
   @Test("The example in plain C, built from the header alone, receives every record beside the disk subscriber")

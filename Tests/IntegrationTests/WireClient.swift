@@ -1,3 +1,4 @@
+import DaemonTestSupport
 import Foundation
 
 /// A blocking client of the framed protocol, written from `docs/wire-protocol.md` alone: it shares no code with the daemon,
