@@ -340,6 +340,9 @@ package enum Limits {
   /// How often a tool looks again at what a daemon is writing before it calls it torn, and the pause between two looks.
   package static let liveTailLooks = 20
   package static let liveTailPauseNanoseconds: Int64 = 10_000_000
+  /// What an export gathers for one write, and what a listing shows of a payload.
+  package static let exportBufferBytes = 256 << 10
+  package static let recordPreviewBytes = 64
   /// Problems of one stream that are told one by one; more are counted.
   package static let maxToolProblems = 10_000
   /// Headers that must check under a salt that was worked out before it is believed.

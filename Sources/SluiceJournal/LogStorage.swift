@@ -3,7 +3,8 @@ import SluiceCore
 /// A system call that the world refused.
 package struct IOFault: Error, Equatable, Sendable, CustomStringConvertible {
   package enum Operation: String, Sendable {
-    case open, read, write, sync, rename, unlink, allocate, truncate, list, size, lock, space, makeDirectory = "mkdir"
+    case open, read, write, sync, rename, unlink, allocate, truncate, list, size, lock, space, link, makeDirectory =
+      "mkdir"
   }
   package var operation: Operation
   package var path: String
@@ -74,12 +75,20 @@ package protocol LogStorage: Sendable {
   /// Takes the exclusive lock of an open file, without waiting; false when another process has it.
   func lock(_ handle: Int32) throws(IOFault) -> Bool
   func rename(_ from: String, to: String, _ point: StoragePoint) throws(IOFault)
+  /// Another name for the same file, where the file system has that.
+  func link(_ path: String, to: String, _ point: StoragePoint) throws(IOFault)
   func unlink(_ path: String, _ point: StoragePoint) throws(IOFault)
   func makeDirectory(_ path: String) throws(IOFault)
   func syncDirectory(_ path: String, _ point: StoragePoint) throws(IOFault)
   /// The regular files of a directory. Empty when it does not exist.
   func list(_ directory: String) throws(IOFault) -> [FileEntry]
   func freeBytes(_ directory: String) throws(IOFault) -> Int
+}
+
+extension LogStorage {
+  package func link(_ path: String, to: String, _: StoragePoint) throws(IOFault) {
+    throw IOFault(.link, path, ErrorCode.notSupported)
+  }
 }
 
 /// An open file that closes itself. Move-only: no handle is closed twice or used after.

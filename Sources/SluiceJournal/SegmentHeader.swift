@@ -146,6 +146,11 @@ package struct SegmentHeader: Equatable, Sendable {
     guard unknown == 0 else { throw .readOnlyCompatible(bit: unknown.trailingZeroBitCount) }
   }
 
+  /// Whether 4,096 bytes have the checksum that stands in them.
+  static func checksumMatches(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    bytes.baseAddress?.loadLE(8) == checksum(of: bytes)
+  }
+
   private static func checksum(of bytes: UnsafeRawBufferPointer) -> UInt32 {
     CRC32C.of(
       UnsafeRawBufferPointer(rebasing: bytes[12...]), seed: CRC32C.of(UnsafeRawBufferPointer(rebasing: bytes[..<8])))

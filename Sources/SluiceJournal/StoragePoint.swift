@@ -45,4 +45,12 @@ package enum StoragePoint: String, Sendable, CaseIterable {
   case quarantineUnlink = "quarantine.unlink"
   case quarantineDirectorySync = "quarantine.directory.sync"
   case quarantineParentSync = "quarantine.parent.sync"
+
+  // `sluice stream repair`.
+  case repairLink = "repair.link"
+  case repairWrite = "repair.write"
+  case repairSync = "repair.sync"
+  case repairRename = "repair.rename"
+  case repairUnlink = "repair.unlink"
+  case repairDirectorySync = "repair.directory.sync"
 }
