@@ -3,13 +3,6 @@ import SluiceCore
 import SluiceJournal
 import SluiceTopology
 
-/// `sluice stream inspect`.
-struct Stream: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    abstract: "Look at a stream's directory, without the daemon.",
-    subcommands: [StreamInspect.self])
-}
-
 /// `sluice stream inspect DIR`.
 struct StreamInspect: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -23,7 +16,14 @@ struct StreamInspect: ParsableCommand {
 
         sluice stream inspect data/streams/events
         sluice stream inspect --groups data/streams/events
+        sluice stream inspect --producers data/streams/events
         sluice stream inspect --json data/streams/events
+
+      With --records it shows records instead, one a line, and --json makes each a whole JSON object:
+
+        sluice stream inspect --records 1000..1010 data/streams/events
+        sluice stream inspect --records 1000 --json data/streams/events
+        sluice stream inspect --segment 00000000000000000001.slog --groups data/streams/events
       """)
 
   @Argument(help: "The stream's directory: DATA/streams/NAME.", completion: .directory)
@@ -32,35 +32,78 @@ struct StreamInspect: ParsableCommand {
   @Flag(help: "Show every group (one commit each), too.")
   var groups = false
 
+  @Option(help: "Only this segment: its file's name, or its first LSN.")
+  var segment: String?
+
+  @Option(help: ArgumentHelp("Show these records: FROM, FROM..TO or FROM.. (LSNs).", valueName: "lsns"))
+  var records: String?
+
+  @Flag(help: "Show how far each numbered producer is, too.")
+  var producers = false
+
   @Flag(help: "Print JSON.")
   var json = false
 
   func run() throws {
+    let only = try segmentName()
+    if let records { return try RecordListing(directory, range: try range(records, only), json: json).run() }
     var listed: [StreamInspector.Group] = []
-    let report: StreamInspector.Report
+    var report: StreamInspector.Report
     do {
       report = try StreamInspector.inspect(directory) { if groups { listed.append($0) } }
     } catch {
       StandardError.print("\(error)")
-      throw ExitCode(2)
+      throw StreamExit.unreadable
     }
     guard !report.segments.isEmpty || report.cursors != nil else {
       StandardError.print("\(directory) is not a stream's directory: no segments (*.slog), no cursors")
-      throw ExitCode(2)
+      throw StreamExit.unreadable
+    }
+    if let only {
+      report.segments.removeAll { $0.name != only }
+      report.problems.removeAll { $0.file != only }
+      listed.removeAll { $0.segment != only }
+      guard !report.segments.isEmpty else {
+        StandardError.print("\(directory) has no segment \(only)")
+        throw StreamExit.unreadable
+      }
     }
     if json {
-      print(Self.json(report, groups: groups ? listed : nil).canonicalText)
+      print(Self.json(report, groups: groups ? listed : nil, producers: producers).canonicalText)
     } else {
-      Self.show(report, groups: listed)
+      Self.show(report, groups: listed, producers: producers)
     }
-    if !report.problems.isEmpty { throw ExitCode(1) }
+    if !report.problems.isEmpty { throw StreamExit.problems }
+  }
+
+  private func segmentName() throws -> String? {
+    guard let segment else { return nil }
+    if let lsn = UInt64(segment), lsn > 0, lsn < Limits.maxLSN { return SegmentFile.name(lsn) }
+    guard SegmentFile.baseLSN(ofName: segment) != nil else {
+      throw ValidationError("--segment takes a file's name, such as \(SegmentFile.name(1)), or its first LSN")
+    }
+    return segment
+  }
+
+  private func range(_ text: String, _ segment: String?) throws -> LogRange {
+    let parts = text.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+    let wrong = ValidationError("--records takes FROM, FROM..TO or FROM.. with LSNs, such as 1000..1010")
+    guard let first = UInt64(parts[0]), parts.count == 1 || parts.count == 3 && parts[1].isEmpty else { throw wrong }
+    var range = LogRange(firstLSN: first, lastLSN: first, segment: segment)
+    if parts.count == 3 {
+      guard let last = parts[2].isEmpty ? .max : UInt64(parts[2]), last >= first else { throw wrong }
+      range.lastLSN = last
+    }
+    return range
   }
 
   private static func lastLSN(_ report: StreamInspector.Report) -> UInt64 { report.segments.map(\.lastLSN).max() ?? 0 }
 
   // MARK: Text
 
-  private static func show(_ report: StreamInspector.Report, groups: [StreamInspector.Group]) {
+  private static func show(
+    _ report: StreamInspector.Report, groups: [StreamInspector.Group], producers: Bool
+  ) {
     print("log \(report.uuid.map { "\($0)" } ?? "unknown")  last LSN \(lastLSN(report))")
     print("sources: \(report.sources.filter { !$0.isEmpty }.joined(separator: ", "))")
     for segment in report.segments {
@@ -77,13 +120,20 @@ struct StreamInspect: ParsableCommand {
     for cursor in report.cursors?.entries ?? [] {
       print("cursor \(cursor.name)  next LSN \(cursor.lsn)  \(Timestamp.text(cursor.updatedTime))")
     }
+    if producers {
+      for producer in report.producers {
+        print("producer \(producer.name.onOneLine)  epoch \(producer.epoch)  last sequence \(producer.highWater)")
+      }
+    }
     for file in report.quarantined { print("quarantined \(file.name)  \(file.bytes) bytes") }
     for problem in report.problems { print("problem in \(problem.file) at \(problem.offset): \(problem.message)") }
   }
 
   // MARK: JSON
 
-  private static func json(_ report: StreamInspector.Report, groups: [StreamInspector.Group]?) -> JSONValue {
+  private static func json(_ report: StreamInspector.Report, groups: [StreamInspector.Group]?, producers: Bool)
+    -> JSONValue
+  {
     var members: [JSONValue.Member] = [
       .init("directory", .string(report.directory)),
       .init("log_uuid", report.uuid.map { .string("\($0)") } ?? .null),
@@ -99,6 +149,15 @@ struct StreamInspect: ParsableCommand {
             ["file": .string($0.file), "offset": .count($0.offset), "message": .string($0.message)]
           })),
     ]
+    if producers {
+      members.append(
+        .init(
+          "producers",
+          .array(
+            report.producers.map {
+              ["producer": .string($0.name), "epoch": .count($0.epoch), "last_sequence": .count($0.highWater)]
+            })))
+    }
     if let groups { members.append(.init("groups", .array(groups.map(json)))) }
     return .object(members)
   }
