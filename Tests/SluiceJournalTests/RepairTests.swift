@@ -72,6 +72,28 @@ struct RepairTests {
     }
   }
 
+  @Test("groups of an earlier life of the blocks prove no header")
+  func staleGroups() throws {
+    let storage = try OfflineLog.long()
+    let names = MemoryLog.segments(storage)
+    // One group of the segment's own is left; behind it lies what an older segment had there.
+    let older = try #require(storage.get(names[1]))
+    let header = try SegmentFile.readHeader(names[2], on: storage).get()
+    try OfflineLog.change(storage, names[2]) { bytes in
+      let length = bytes.withUnsafeBytes {
+        (try? GroupHeader.decode(UnsafeRawBufferPointer(rebasing: $0[4096...]), salt: header.salt, offset: 4096))?
+          .paddedBytes ?? 0
+      }
+      for place in 0..<4096 { bytes[place] = 0 }
+      for place in (4096 + length)..<min(bytes.count, older.count) { bytes[place] = older[place] }
+    }
+    let plan = try OfflineLog.plan(storage)
+    #expect(plan.steps.count == 1 && plan.steps[0].what.contains("aside"), "\(plan.steps)")
+    try OfflineLog.repair(storage)
+    let lost = OfflineLog.base(names[2])..<OfflineLog.base(names[3])
+    #expect(try OfflineLog.delivered(storage).records == all.filter { !lost.contains(UInt64($0)) })
+  }
+
   @Test("a segment that a start has set aside comes back from quarantine under its proven header")
   func fromQuarantine() throws {
     let storage = try OfflineLog.long()

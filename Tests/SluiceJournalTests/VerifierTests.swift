@@ -72,6 +72,28 @@ struct VerifierTests {
     }
   }
 
+  @Test("a flipped bit anywhere in a log of several segments is found")
+  func everySegment() throws {
+    let storage = try OfflineLog.long()
+    let seed = UInt64.random(in: .min ... .max)
+    var random = SeededGenerator(seed: seed)
+    for path in MemoryLog.segments(storage) {
+      let whole = try #require(storage.get(path))
+      for round in 0..<20 {
+        // Whole blocks at random; then the last one, which is the seal, and the header.
+        let block = round < 16 ? Int.random(in: 0..<(whole.count / group), using: &random) : whole.count / group - 1
+        let place = (round == 19 ? 0 : block * group) + Int.random(in: 0..<(round < 16 ? group : 64), using: &random)
+        var bytes = whole
+        bytes[place] ^= 1 << UInt8.random(in: 0..<8, using: &random)
+        storage.put(path, bytes)
+        let report = try OfflineLog.verify(storage)
+        #expect(!report.isSound, "byte \(place) of \(path) (seed \(seed))")
+        storage.put(path, whole)
+      }
+    }
+    #expect(try OfflineLog.verify(storage).isSound)
+  }
+
   @Test("damage in one record costs that record, in a server part its group, in a group header no more than its group")
   func costs() throws {
     let storage = try closed()

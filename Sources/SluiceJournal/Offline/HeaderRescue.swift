@@ -42,7 +42,7 @@ package enum HeaderRescue {
     {
       return Rescued(header: header, groups: nil)
     }
-    guard let (salt, groups) = try provenSalt(window) else { return nil }
+    guard let (salt, groups) = try provenSalt(window, hint.baseLSN) else { return nil }
     return Rescued(header: try rebuilt(salt, window, hint), groups: groups)
   }
 
@@ -65,14 +65,16 @@ package enum HeaderRescue {
 
   // MARK: The salt
 
-  private static func provenSalt(_ window: FileWindow) throws(IOFault) -> (salt: UInt64, groups: Int)? {
+  private static func provenSalt(
+    _ window: FileWindow, _ base: UInt64
+  ) throws(IOFault) -> (salt: UInt64, groups: Int)? {
     var tried = 0
     var offset = Limits.segmentHeaderBytes
     while offset < window.size, tried < Limits.saltCandidates {
       defer { offset += Limits.groupAlignment }
       guard let salt = try saltThatFits(window, offset) else { continue }
       tried += 1
-      let groups = try groupsThatFit(salt, window)
+      let groups = try groupsThatFit(salt, window, base)
       if groups >= Limits.saltProofGroups { return (salt, groups) }
     }
     return nil
@@ -88,11 +90,15 @@ package enum HeaderRescue {
     }
   }
 
-  private static func groupsThatFit(_ salt: UInt64, _ window: FileWindow) throws(IOFault) -> Int {
+  /// Blocks may hold groups of an earlier life of theirs, under another salt: the LSNs in those are lower.
+  private static func groupsThatFit(
+    _ salt: UInt64, _ window: FileWindow, _ base: UInt64
+  ) throws(IOFault) -> Int {
     var count = 0
     var offset = Limits.segmentHeaderBytes
     while offset < window.size {
       if let group = try window.header(at: offset, salt: salt) {
+        guard group.firstLSN >= base else { return 0 }
         count += 1
         offset += group.paddedBytes
       } else {

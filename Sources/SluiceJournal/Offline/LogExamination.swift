@@ -106,7 +106,8 @@ struct LogExamination {
     let isLast = place == directory.segments.count - 1
     let file = directory.file(segment.name)
     var walk = try SegmentWalk(
-      header, try LogFile(file, .read, on: directory.storage), slotWitness: isLast ? directory.slotWitness : 0)
+      header, try LogFile(file, .read, on: directory.storage), slotWitness: isLast ? directory.slotWitness : 0,
+      names: previous?.definitions ?? DefinitionTable())
     var looks = 1
     while true {
       while !isEnough, let piece = try walk.next() {
@@ -121,6 +122,7 @@ struct LogExamination {
       Pause.short()
       try walk.look(at: try LogFile(file, .read, on: directory.storage))
     }
+    if isLast, segment.header == nil { extend(&problems, through: walk.scan.nextLSN - 1) }
     let before = problems.count
     checkEnd(walk.scan, segment, next, &problems)
     if problems.count > before, visitor != nil { try giveTail(&walk, segment) }
@@ -168,6 +170,9 @@ struct LogExamination {
       return nil
     default: break
     }
+    if let next = directory.segments.first(where: { $0.baseLSN > segment.baseLSN }) {
+      (problem.firstLSN, problem.lastLSN) = (segment.baseLSN, next.baseLSN - 1)
+    }
     let rescued = try directory.rescue(segment, previous: previous)
     if let rescued {
       problem.consequence =
@@ -175,12 +180,16 @@ struct LogExamination {
         + (rescued.groups.map { "make it anew from \($0) groups" } ?? "put the one bit back that has flipped")
     } else {
       problem.consequence = "nothing in it is delivered, and no group proves another header"
-      if let next = directory.segments.first(where: { $0.baseLSN > segment.baseLSN }) {
-        (problem.firstLSN, problem.lastLSN) = (segment.baseLSN, next.baseLSN - 1)
-      }
     }
     problems.append(problem)
     return rescued?.header
+  }
+
+  /// Of the newest segment it is its groups that tell how many records a damaged header costs.
+  private func extend(_ problems: inout [LogProblem], through last: UInt64) {
+    guard let place = problems.firstIndex(where: { $0.kind == .segmentHeader }) else { return }
+    problems[place].firstLSN = directory.segments.last?.baseLSN ?? 1
+    problems[place].lastLSN = last
   }
 
   private func checkChain(

@@ -261,8 +261,9 @@ private struct RepairPlanning {
         RepairStep(
           change: .writeSegment(file: name, source: source, rescued.header),
           what: "put \(source) back as \(name)",
-          consequence: "records \(base) to \(found.nextLSN - 1) can be read again; a subscriber whose cursor is behind "
-            + "them gets them with `sluice stream replay` or --cursor NAME=\(base)"))
+          consequence:
+            "records \(base) to \(found.nextLSN - 1) can be read again; a subscriber whose cursor has passed "
+            + "them gets them with --cursor NAME=\(base)"))
     }
   }
 

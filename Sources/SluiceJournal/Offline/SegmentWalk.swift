@@ -44,8 +44,12 @@ struct SegmentWalk {
   private var isTailTaken = false
 
   /// `slotWitness`: for the last segment, what the cursor slots know to be durable; 0 for the others.
-  init(_ header: SegmentHeader, _ file: consuming LogFile, slotWitness: UInt64) throws(IOFault) {
+  /// `names`: those that older segments have told, for where this one's are damaged.
+  init(
+    _ header: SegmentHeader, _ file: consuming LogFile, slotWitness: UInt64, names: DefinitionTable
+  ) throws(IOFault) {
     scan = TailScan(header)
+    scan.definitions = names
     window = try FileWindow(file)
     self.slotWitness = slotWitness
   }

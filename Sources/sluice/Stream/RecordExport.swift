@@ -38,8 +38,8 @@ final class RecordExport: GroupVisitor {
   func summary(_ report: StreamVerifier.Report?) -> String {
     var text = "\(count) records exported"
     if salvaged > 0 { text += ", \(salvaged) of them salvaged" }
-    if let lost = report?.lostRecords, lost > 0 { text += "; \(lost) LSNs are damaged" }
-    return text
+    let problems = report.map { $0.problems.count { !$0.isKnown } + $0.untold } ?? 0
+    return problems > 0 ? text + "; \(problems) problem\(problems == 1 ? "" : "s")" : text
   }
 
   func problem(_ problem: LogProblem) {

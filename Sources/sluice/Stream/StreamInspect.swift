@@ -48,16 +48,21 @@ struct StreamInspect: ParsableCommand {
     let only = try segmentName()
     if let records { return try RecordListing(directory, range: try range(records, only), json: json).run() }
     var listed: [StreamInspector.Group] = []
-    var report: StreamInspector.Report
-    do {
-      report = try StreamInspector.inspect(directory) { if groups { listed.append($0) } }
-    } catch {
-      StandardError.print("\(error)")
-      throw StreamExit.unreadable
-    }
-    guard !report.segments.isEmpty || report.cursors != nil else {
-      StandardError.print("\(directory) is not a stream's directory: no segments (*.slog), no cursors")
-      throw StreamExit.unreadable
+    var report = try StreamFiles.orExit { () throws(JournalError) in
+      let sizes = Dictionary(
+        uniqueKeysWithValues: try StreamDirectory(directory).segments.map { ($0.name, $0.bytes) })
+      let total = sizes.values.reduce(0, +)
+      var bar = ProgressBar("inspect", unit: .bytes, isShown: !json)
+      defer { bar.clear() }
+      var (done, current) = (0, "")
+      return try StreamInspector.inspect(directory) { group in
+        if groups { listed.append(group) }
+        if group.segment != current {
+          done += sizes[current] ?? 0
+          current = group.segment
+        }
+        bar.update(done + group.offset, of: total)
+      }
     }
     if let only {
       report.segments.removeAll { $0.name != only }
