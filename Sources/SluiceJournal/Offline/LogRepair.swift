@@ -119,38 +119,45 @@ private struct RepairWork {
   }
 
   private func write(_ header: inout SegmentHeader, before source: String, as name: String) throws(IOFault) {
-    let temporary = RepairFiles.temporary(name)
-    let target = try LogFile(full(temporary), .createEmpty, on: storage)
     let bytes = UnsafeMutableRawBufferPointer.allocate(
       byteCount: Limits.segmentHeaderBytes, alignment: Limits.groupAlignment)
     defer { bytes.deallocate() }
     header.encode(to: bytes)
-    try target.write(UnsafeRawBufferPointer(bytes), at: 0, .repairWrite)
-    try copyBytes(of: source, to: target, from: Limits.segmentHeaderBytes)
-    try install(target, temporary, as: name)
+    try install(as: name) { (target) throws(IOFault) in
+      try target.write(UnsafeRawBufferPointer(bytes), at: 0, .repairWrite)
+      try copyBytes(of: source, to: target, from: Limits.segmentHeaderBytes)
+    }
   }
 
   private func write(_ slot: CursorSlot) throws(IOFault) {
-    let temporary = RepairFiles.temporary(SegmentFile.cursorsName)
-    let target = try LogFile(full(temporary), .createEmpty, on: storage)
-    try target.allocate(bytes: 2 * Limits.cursorSlotBytes, .slotsAllocate)
-    // Both, so that one of them may be lost.
-    for generation in [slot.generation, slot.generation + 1] {
-      var slot = slot
-      slot.generation = generation
-      let bytes = slot.encoded()
-      var fault: IOFault?
-      bytes.withUnsafeBytes { raw in
-        do throws(IOFault) { try target.write(raw, at: slot.offset, .repairWrite) } catch { fault = error }
+    try install(as: SegmentFile.cursorsName) { (target) throws(IOFault) in
+      try target.allocate(bytes: 2 * Limits.cursorSlotBytes, .slotsAllocate)
+      // Both, so that one of them may be lost.
+      for generation in [slot.generation, slot.generation + 1] {
+        var slot = slot
+        slot.generation = generation
+        let bytes = slot.encoded()
+        var fault: IOFault?
+        bytes.withUnsafeBytes { raw in
+          do throws(IOFault) { try target.write(raw, at: slot.offset, .repairWrite) } catch { fault = error }
+        }
+        if let fault { throw fault }
       }
-      if let fault { throw fault }
     }
-    try install(target, temporary, as: SegmentFile.cursorsName)
   }
 
-  private func install(_ file: borrowing LogFile, _ temporary: String, as name: String) throws(IOFault) {
-    try file.sync(.repairSync)
-    try storage.rename(full(temporary), to: full(name), .repairRename)
+  /// A file that is either there whole or not at all. On a full disk nothing is left of it.
+  private func install(as name: String, _ fill: (borrowing LogFile) throws(IOFault) -> Void) throws(IOFault) {
+    let temporary = full(RepairFiles.temporary(name))
+    do throws(IOFault) {
+      let target = try LogFile(temporary, .createEmpty, on: storage)
+      try fill(target)
+      try target.sync(.repairSync)
+      try storage.rename(temporary, to: full(name), .repairRename)
+    } catch {
+      try? storage.unlink(temporary, .repairUnlink)
+      throw error
+    }
     try storage.syncDirectory(path, .repairDirectorySync)
   }
 
