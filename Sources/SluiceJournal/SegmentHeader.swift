@@ -146,9 +146,9 @@ package struct SegmentHeader: Equatable, Sendable {
     guard unknown == 0 else { throw .readOnlyCompatible(bit: unknown.trailingZeroBitCount) }
   }
 
-  /// Whether 4,096 bytes have the checksum that stands in them.
-  static func checksumMatches(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    bytes.baseAddress?.loadLE(8) == checksum(of: bytes)
+  /// In which bits the checksum that stands in 4,096 bytes differs from the one that they have.
+  static func checksumDifference(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
+    (bytes.baseAddress?.loadLE(8) ?? 0) ^ checksum(of: bytes)
   }
 
   private static func checksum(of bytes: UnsafeRawBufferPointer) -> UInt32 {

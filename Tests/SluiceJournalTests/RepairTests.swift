@@ -46,6 +46,23 @@ struct RepairTests {
     #expect(found.records == all && found.gaps.isEmpty)
   }
 
+  @Test("whichever bit of a header has flipped, the header comes back byte for byte")
+  func everyHeaderBit() throws {
+    let storage = try MemoryLog.crashed(groups: 1)
+    let path = MemoryLog.path(SegmentFile.name(1))
+    let whole = try #require(storage.get(path))
+    let header = try SegmentFile.readHeader(path, on: storage).get()
+    for place in Array(0..<128) + [128, 1000, 4094, 4095] {
+      for bit in 0..<8 {
+        try OfflineLog.change(storage, path) { $0[place] ^= 1 << bit }
+        let hint = HeaderRescue.Hint(uuid: header.uuid, baseLSN: 1, previous: nil)
+        let rescued = try HeaderRescue.rescue(try LogFile(path, .read, on: storage), hint)
+        #expect(rescued == HeaderRescue.Rescued(header: header, groups: nil), "bit \(bit) of byte \(place)")
+        storage.put(path, whole)
+      }
+    }
+  }
+
   @Test("a header that no group proves is set aside, and the log goes on with a gap that is told")
   func unprovenHeader() throws {
     for isNewest in [false, true] {

@@ -48,19 +48,31 @@ package enum HeaderRescue {
 
   // MARK: One bit
 
+  /// A checksum is linear: a flipped bit changes it by what depends on its place alone. So one walk over the places, from
+  /// the last byte to the first, finds the bit that makes the difference.
   private static func withoutFlippedBit(_ bytes: UnsafeMutableRawBufferPointer) -> SegmentHeader? {
-    for index in 0..<Limits.segmentHeaderBytes {
-      for bit in 0..<8 {
-        bytes[index] ^= 1 << bit
-        if SegmentHeader.checksumMatches(UnsafeRawBufferPointer(bytes)),
-          let header = try? SegmentHeader.decode(UnsafeRawBufferPointer(bytes))
-        {
-          return header
-        }
-        bytes[index] ^= 1 << bit
-      }
+    let difference = SegmentHeader.checksumDifference(UnsafeRawBufferPointer(bytes))
+    if difference.nonzeroBitCount == 1 {
+      let bit = difference.trailingZeroBitCount
+      bytes[8 + bit / 8] ^= 1 << (bit % 8)
+      return try? SegmentHeader.decode(UnsafeRawBufferPointer(bytes))
     }
-    return nil
+    var place = Limits.segmentHeaderBytes - 1
+    var changes = (0..<8).map { checksum(of: 1 << $0, seed: 0) ^ checksum(of: 0, seed: 0) }
+    while true {
+      if let bit = changes.firstIndex(of: difference) {
+        bytes[place] ^= 1 << bit
+        return try? SegmentHeader.decode(UnsafeRawBufferPointer(bytes))
+      }
+      guard place > 0 else { return nil }
+      // The checksum itself, at 8 ..< 12, is not among what it covers.
+      place = place == 12 ? 7 : place - 1
+      changes = changes.map { checksum(of: 0, seed: $0) ^ checksum(of: 0, seed: 0) }
+    }
+  }
+
+  private static func checksum(of byte: UInt8, seed: UInt32) -> UInt32 {
+    withUnsafeBytes(of: byte) { CRC32C.of($0, seed: seed) }
   }
 
   // MARK: The salt
