@@ -77,7 +77,10 @@ struct StreamToolTests {
     let records = stream("inspect", "--records", "3..4", directory)
     #expect(records.status == 0 && records.text.contains("source api") && records.text.contains("topic web"))
     #expect(records.text.split(separator: "\n").count == 2, "\(records)")
-    #expect(stream("inspect", "--segment", "1", "--groups", directory).status == 0)
+    let segment = stream("inspect", "--segment", "1", "--groups", directory)
+    #expect(
+      segment.status == 0 && segment.text.contains("header: made") && segment.text.contains("  at 4096  LSN 1 +1"))
+    #expect(stream("inspect", "--segment", "2", directory).status == 2)
     #expect(contents() == before)
   }
 

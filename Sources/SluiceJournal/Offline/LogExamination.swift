@@ -105,23 +105,16 @@ struct LogExamination {
     let next = directory.segments.dropFirst(place + 1).first { $0.header?.uuid == header.uuid }?.header
     let isLast = place == directory.segments.count - 1
     let file = directory.file(segment.name)
+    let storage = directory.storage
     var walk = try SegmentWalk(
-      header, try LogFile(file, .read, on: directory.storage), slotWitness: isLast ? directory.slotWitness : 0,
-      names: previous?.definitions ?? DefinitionTable())
-    var looks = 1
-    while true {
-      while !isEnough, let piece = try walk.next() {
-        try take(piece, segment, walk, &problems)
-        onProgress(walk.position)
-      }
-      if isEnough { return }
-      guard isLast, directory.writer != nil, walk.scan.verdict.isOpenQuestion, looks < Limits.liveTailLooks else {
-        break
-      }
-      looks += 1
-      Pause.short()
-      try walk.look(at: try LogFile(file, .read, on: directory.storage))
+      header, slotWitness: isLast ? directory.slotWitness : 0, names: previous?.definitions ?? DefinitionTable(),
+      isLive: isLast && directory.writer != nil
+    ) { () throws(IOFault) in try LogFile(file, .read, on: storage) }
+    while !isEnough, let piece = try walk.next() {
+      try take(piece, segment, walk, &problems)
+      onProgress(walk.position)
     }
+    if isEnough { return }
     if isLast, segment.header == nil { extend(&problems, through: walk.scan.nextLSN - 1) }
     let before = problems.count
     checkEnd(walk.scan, segment, next, &problems)
@@ -324,15 +317,5 @@ struct LogExamination {
         "if a crash did it, nothing that was acknowledged: the next start keeps the bytes in quarantine and goes on"
     }
     problems.append(problem)
-  }
-}
-
-extension TailVerdict {
-  /// Whether bytes that are being written just now could look like this.
-  fileprivate var isOpenQuestion: Bool {
-    switch self {
-    case .torn, .lost: true
-    case .clean, .sealed, .resume: false
-    }
   }
 }

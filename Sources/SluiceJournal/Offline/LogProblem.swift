@@ -1,6 +1,6 @@
 /// Something that is wrong with a log on disk, as the tools tell it.
 package struct LogProblem: Sendable, Equatable {
-  package enum Kind: String, Sendable, CaseIterable {
+  package enum Kind: String, Sendable {
     /// A segment's first 4 KiB.
     case segmentHeader = "segment_header"
     /// A group or what is left of it.

@@ -22,7 +22,7 @@ import SluiceCore
 // Damage within a segment is not repaired: segments are never rewritten, and readers tell a gap of it. Of two ways to go on
 // the one that delivers records twice is taken, never the one that loses any.
 
-package struct RepairOptions: Sendable, Equatable {
+package struct RepairOptions: Sendable {
   package enum Position: Sendable, Equatable {
     case oldest
     case newest
@@ -33,10 +33,6 @@ package struct RepairOptions: Sendable, Equatable {
   package var forgotten: [String] = []
 
   package init() {}
-
-  package static func == (left: RepairOptions, right: RepairOptions) -> Bool {
-    left.forgotten == right.forgotten && left.cursors.elementsEqual(right.cursors) { $0 == $1 }
-  }
 }
 
 package struct RepairStep: Sendable, Equatable {

@@ -36,22 +36,33 @@ package struct SegmentLoss: Equatable {
   package var reason: String
 }
 
+//
+// Of the segment that a daemon is writing, what is not whole is read again before anything is said of it: a group that is
+// on its way into the file looks torn, and one that came while the rest of the file was looked through looks like damage.
+
 struct SegmentWalk {
   private(set) var scan: TailScan
   private let slotWitness: UInt64
+  private let isLive: Bool
+  private let open: () throws(IOFault) -> LogFile
   private var window: FileWindow
   private var queue: [SegmentPiece] = []
   private var isTailTaken = false
+  /// How often in a row a group that is not whole was read again.
+  private var looks = 0
 
-  /// `slotWitness`: for the last segment, what the cursor slots know to be durable; 0 for the others.
-  /// `names`: those that older segments have told, for where this one's are damaged.
+  /// `slotWitness`: for the last segment, what the cursor slots know to be durable; 0 for the others. `names`: those that
+  /// older segments have told, for where this one's are damaged. `isLive`: a daemon is writing it.
   init(
-    _ header: SegmentHeader, _ file: consuming LogFile, slotWitness: UInt64, names: DefinitionTable
+    _ header: SegmentHeader, slotWitness: UInt64, names: DefinitionTable, isLive: Bool,
+    _ open: @escaping () throws(IOFault) -> LogFile
   ) throws(IOFault) {
     scan = TailScan(header)
     scan.definitions = names
-    window = try FileWindow(file)
     self.slotWitness = slotWitness
+    self.isLive = isLive
+    self.open = open
+    window = try FileWindow(try open())
   }
 
   var bytesRead: Int { window.bytesRead }
@@ -67,7 +78,7 @@ struct SegmentWalk {
   mutating func next() throws(IOFault) -> SegmentPiece? {
     while queue.isEmpty {
       if isTailTaken { return nil }
-      switch try scan.next(window, slotWitness: slotWitness) {
+      switch try isLive ? liveStep() : scan.next(window, slotWitness: slotWitness) {
       case .group(let group, let offset)?: return .group(group, offset: offset, flaws: GroupFlaws())
       case .damage(let stretch)?: try lookInto(stretch)
       case nil: return nil
@@ -76,8 +87,27 @@ struct SegmentWalk {
     return queue.removeFirst()
   }
 
-  /// Looks again at what a daemon may have been writing: the file as it is now, from the last valid group on.
-  mutating func look(at file: consuming LogFile) throws(IOFault) { window = try FileWindow(file) }
+  private mutating func liveStep() throws(IOFault) -> TailScan.Step? {
+    while true {
+      if try isNextWhole() {
+        looks = 0
+        return try scan.next(window, slotWitness: slotWitness)
+      }
+      let before = scan
+      let step = try scan.next(window, slotWitness: slotWitness)
+      guard step != nil || scan.verdict.isOpenQuestion, looks < Limits.liveTailLooks else { return step }
+      looks += 1
+      Pause.short()
+      scan = before
+      window = try FileWindow(try open())
+    }
+  }
+
+  private func isNextWhole() throws(IOFault) -> Bool {
+    guard let group = try window.header(at: scan.end, salt: scan.header.salt) else { return false }
+    let bytes = try window.bytes(at: scan.end, count: group.paddedBytes)
+    return (try? GroupBody.verify(group, bytes)) != nil
+  }
 
   /// What can still be read of the bytes behind the last valid group, which held records up to `last`. For when `next`
   /// gave nil; `next` gives it from then on.
@@ -145,5 +175,15 @@ struct SegmentWalk {
       note((offset, reason), end: offset, group.firstLSN, group.firstLSN - 1)
     }
     queue.append(.group(group, offset: offset, flaws: flaws))
+  }
+}
+
+extension TailVerdict {
+  /// Whether bytes that are being written just now could look like this.
+  fileprivate var isOpenQuestion: Bool {
+    switch self {
+    case .torn, .lost: true
+    case .clean, .sealed, .resume: false
+    }
   }
 }

@@ -32,7 +32,7 @@ struct StreamInspect: ParsableCommand {
   @Flag(help: "Show every group (one commit each), too.")
   var groups = false
 
-  @Option(help: "Only this segment: its file's name, or its first LSN.")
+  @Option(help: "Only this segment, with its header: its file's name, or its first LSN.")
   var segment: String?
 
   @Option(help: ArgumentHelp("Show these records: FROM, FROM..TO or FROM.. (LSNs).", valueName: "lsns"))
@@ -76,7 +76,7 @@ struct StreamInspect: ParsableCommand {
     if json {
       print(Self.json(report, groups: groups ? listed : nil, producers: producers).canonicalText)
     } else {
-      Self.show(report, groups: listed, producers: producers)
+      Self.show(report, groups: listed, producers: producers, headers: only != nil)
     }
     if !report.problems.isEmpty { throw StreamExit.problems }
   }
@@ -107,7 +107,7 @@ struct StreamInspect: ParsableCommand {
   // MARK: Text
 
   private static func show(
-    _ report: StreamInspector.Report, groups: [StreamInspector.Group], producers: Bool
+    _ report: StreamInspector.Report, groups: [StreamInspector.Group], producers: Bool, headers showsHeaders: Bool
   ) {
     print("log \(report.uuid.map { "\($0)" } ?? "unknown")  last LSN \(lastLSN(report))")
     print("sources: \(report.sources.filter { !$0.isEmpty }.joined(separator: ", "))")
@@ -115,6 +115,7 @@ struct StreamInspect: ParsableCommand {
       print(
         "segment \(segment.name)  LSN \(segment.baseLSN)…\(segment.lastLSN)  \(segment.records) records in "
           + "\(segment.groups) groups  \(segment.usedBytes) of \(segment.fileBytes) bytes  \(segment.ending.rawValue)")
+      if showsHeaders, let header = segment.header { for line in lines(header) { print("  " + line) } }
       for group in groups where group.segment == segment.name {
         let kind = group.isSeal ? "  seal" : group.isIdleMarker ? "  idle marker" : ""
         print(
@@ -132,6 +133,22 @@ struct StreamInspect: ParsableCommand {
     }
     for file in report.quarantined { print("quarantined \(file.name)  \(file.bytes) bytes") }
     for problem in report.problems { print("problem in \(problem.file) at \(problem.offset): \(problem.message)") }
+  }
+
+  private static func lines(_ header: SegmentHeader) -> [String] {
+    let flags = [(SegmentHeader.Flags.early, "early"), (.lost, "lost")].filter { header.flags.contains($0.0) }
+    var lines = [
+      "header: made \(Timestamp.text(header.createdTime)) by \(header.writer.onOneLine)  log \(header.uuid)  flags "
+        + (flags.isEmpty ? "none" : flags.map(\.1).joined(separator: ", "))
+    ]
+    if header.previousBaseLSN > 0 {
+      lines.append(
+        "follows \(SegmentFile.name(header.previousBaseLSN)), which "
+          + (header.supersedesFrom == 0
+            ? "was sealed behind LSN \(header.previousLastLSN)"
+            : "a recovery ended behind LSN \(header.previousLastLSN)"))
+    }
+    return lines
   }
 
   // MARK: JSON
@@ -167,11 +184,21 @@ struct StreamInspect: ParsableCommand {
     return .object(members)
   }
 
+  private static func json(_ header: SegmentHeader) -> JSONValue {
+    [
+      "log_uuid": .string("\(header.uuid)"), "created": .string(Timestamp.text(header.createdTime)),
+      "writer": .string(header.writer), "early": .bool(header.flags.contains(.early)),
+      "lost": .bool(header.flags.contains(.lost)), "previous_first_lsn": .count(header.previousBaseLSN),
+      "previous_last_lsn": .count(header.previousLastLSN), "supersedes_from": .count(header.supersedesFrom),
+    ]
+  }
+
   private static func json(_ segment: StreamInspector.Segment) -> JSONValue {
     [
       "file": .string(segment.name), "first_lsn": .count(segment.baseLSN), "last_lsn": .count(segment.lastLSN),
       "records": .count(segment.records), "groups": .count(segment.groups), "used_bytes": .count(segment.usedBytes),
       "file_bytes": .count(segment.fileBytes), "ending": .string(segment.ending.rawValue),
+      "header": segment.header.map(json) ?? .null,
     ]
   }
 
