@@ -10,11 +10,11 @@ struct Stream: ParsableCommand {
     discussion: """
       A stream is a directory, DATA/streams/NAME. All but `repair --apply` only read, and may run while a daemon writes.
 
-        sluice stream list                            every stream in ./data: state, size, who is how far behind
-        sluice stream inspect data/streams/events     one of them in detail: segments, groups, records
-        sluice stream verify data/streams/events      read all of it and check every byte
-        sluice stream export data/streams/events      its records, or what is left of them
-        sluice stream repair data/streams/events      what could be put right; with --apply, put it right
+        sluice stream list                         those in ./data at a glance
+        sluice stream inspect data/streams/events  segments, groups, records
+        sluice stream verify data/streams/events   reads and checks every byte
+        sluice stream export data/streams/events   its records, or what is left
+        sluice stream repair data/streams/events   what could be put right
 
       Exit status: 0 sound, 1 problems found, 2 it can't be read.
       """,

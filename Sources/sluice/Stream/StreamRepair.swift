@@ -20,8 +20,8 @@ struct StreamRepair: ParsableCommand {
 
         sluice stream repair data/streams/events
         sluice stream repair --apply data/streams/events
-        sluice stream repair --apply --cursor archive=120000 --cursor audit=oldest data/streams/events
-        sluice stream repair --apply --forget-cursor old-archive data/streams/events
+        sluice stream repair --apply --cursor archive=120000 data/streams/events
+        sluice stream repair --apply --forget-cursor old data/streams/events
 
       When the cursors are lost, -c gives every subscriber of the file a cursor at the oldest record: delivered again, and \
       nothing left out.
