@@ -14,9 +14,9 @@ struct StreamExport: ParsableCommand {
     abstract: "Write a stream's records out, or what can be read of them; read-only.",
     discussion: """
       Goes through the segments from the oldest on and passes over what is damaged, which is told on the standard error with \
-      its LSNs. Also gets records that no subscriber would be given any more: those of a group whose checksum is wrong while \
-      the record's own is right, of a segment whose header is damaged, and of a commit that a crash cut off. In NDJSON these \
-      have a member "salvaged" that says why.
+      its LSNs. Also gets records that no subscriber would be given any more: of a segment whose header is damaged; of a \
+      group whose checksum is wrong while the record's own is right; and of a commit that a crash cut off. In NDJSON the \
+      last two have a member "salvaged" that says which.
 
       ndjson  a JSON object a line, as `tap --json` prints it
       raw     of each record u32 length, u32 CRC-32C (both little-endian), and its producer part, as in a DATA frame
