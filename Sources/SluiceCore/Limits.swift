@@ -354,6 +354,24 @@ package enum Limits {
   /// Refusals that are shown one by one; the others are only counted.
   package static let maxSendRefusalsShown = 10
 
+  // MARK: Tools
+
+  /// A progress bar is drawn from this on, and this often.
+  package static let progressQuietNanoseconds: Int64 = 1_000_000_000
+  package static let progressNanoseconds: Int64 = 100_000_000
+  /// How often a tool looks again at what a daemon is writing before it calls it torn, and the pause between two looks.
+  package static let liveTailLooks = 20
+  package static let liveTailPauseNanoseconds: Int64 = 10_000_000
+  /// What an export gathers for one write, and what a listing shows of a payload.
+  package static let exportBufferBytes = 256 << 10
+  package static let recordPreviewBytes = 64
+  /// Problems of one stream that are told one by one; more are counted.
+  package static let maxToolProblems = 10_000
+  /// Headers that must check under a salt that was worked out before it is believed.
+  package static let saltProofGroups = 2
+  /// Blocks that look like group headers and from which a salt is worked out before it is given up.
+  package static let saltCandidates = 16
+
   // MARK: Daemon
 
   /// How long a stopping daemon waits for answers and deliveries that are under way.

@@ -120,7 +120,8 @@ package struct GroupHeader: Equatable, Sendable {
     return header
   }
 
-  private static func checksum(of at: UnsafeRawPointer, salt: UInt64, offset: Int) -> UInt32 {
+  /// header_crc of the 64 bytes at `at`.
+  static func checksum(of at: UnsafeRawPointer, salt: UInt64, offset: Int) -> UInt32 {
     var seed = (salt.littleEndian, UInt64(offset).littleEndian)
     let seeded = withUnsafeBytes(of: &seed) { CRC32C.of($0) }
     let magic = CRC32C.of(UnsafeRawBufferPointer(start: at, count: 4), seed: seeded)

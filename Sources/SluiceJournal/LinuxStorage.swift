@@ -17,6 +17,7 @@ package enum ErrorCode {
 
   package static let notFound = ENOENT
   package static let stale = ESTALE
+  static let notSupported = EOPNOTSUPP
 }
 
 /// The real file system.
@@ -140,6 +141,10 @@ package struct LinuxStorage: LogStorage {
 
   package func rename(_ from: String, to: String, _: StoragePoint) throws(IOFault) {
     guard Glibc.rename(from, to) == 0 else { throw IOFault(.rename, from, errno) }
+  }
+
+  package func link(_ path: String, to: String, _: StoragePoint) throws(IOFault) {
+    guard Glibc.link(path, to) == 0 else { throw IOFault(.link, path, errno) }
   }
 
   package func unlink(_ path: String, _: StoragePoint) throws(IOFault) {

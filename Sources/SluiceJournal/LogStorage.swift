@@ -3,7 +3,8 @@ import SluiceCore
 /// A system call that the world refused.
 package struct IOFault: Error, Equatable, Sendable, CustomStringConvertible {
   package enum Operation: String, Sendable {
-    case open, read, write, sync, rename, unlink, allocate, truncate, list, size, lock, space, makeDirectory = "mkdir"
+    case open, read, write, sync, rename, unlink, allocate, truncate, list, size, lock, space, link, makeDirectory =
+      "mkdir"
     /// The file under this name is another one than was opened, or there is none.
     case identity
   }
@@ -88,6 +89,8 @@ package protocol LogStorage: Sendable {
   /// Whether `path` still names the file that is open.
   func isSame(_ handle: Int32, as path: String) throws(IOFault) -> Bool
   func rename(_ from: String, to: String, _ point: StoragePoint) throws(IOFault)
+  /// Another name for the same file, where the file system has that.
+  func link(_ path: String, to: String, _ point: StoragePoint) throws(IOFault)
   func unlink(_ path: String, _ point: StoragePoint) throws(IOFault)
   func makeDirectory(_ path: String) throws(IOFault)
   func syncDirectory(_ path: String, _ point: StoragePoint) throws(IOFault)
@@ -99,6 +102,10 @@ package protocol LogStorage: Sendable {
 extension LogStorage {
   /// Nobody takes files away behind a storage's back, unless it says so.
   package func isSame(_ handle: Int32, as path: String) throws(IOFault) -> Bool { true }
+
+  package func link(_ path: String, to: String, _: StoragePoint) throws(IOFault) {
+    throw IOFault(.link, path, ErrorCode.notSupported)
+  }
 }
 
 /// An open file that closes itself. Move-only: no handle is closed twice or used after.

@@ -19,7 +19,8 @@ extension LogRecovery {
         throw JournalError(
           .foreign,
           "\(options.directory): the segments belong to log \(header.uuid) and cursors.slot to \(slot.uuid): "
-            + "files of two logs are mixed; restore the directory as it was, or move one of them away")
+            + "files of two logs are mixed; restore the directory as it was, or let `sluice stream repair` set one of them "
+            + "aside")
       }
       let window = try io { () throws(IOFault) in
         let file = try LogFile(path(SegmentFile.name(last.baseLSN)), .readWrite, on: storage)

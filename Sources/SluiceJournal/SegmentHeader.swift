@@ -151,6 +151,11 @@ package struct SegmentHeader: Equatable, Sendable {
     guard unknown == 0 else { throw .readOnlyCompatible(bit: unknown.trailingZeroBitCount) }
   }
 
+  /// In which bits the checksum that stands in 4,096 bytes differs from the one that they have.
+  static func checksumDifference(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
+    (bytes.baseAddress?.loadLE(8) ?? 0) ^ checksum(of: bytes)
+  }
+
   private static func checksum(of bytes: UnsafeRawBufferPointer) -> UInt32 {
     CRC32C.of(
       UnsafeRawBufferPointer(rebasing: bytes[12...]), seed: CRC32C.of(UnsafeRawBufferPointer(rebasing: bytes[..<8])))

@@ -57,4 +57,12 @@ package enum StoragePoint: String, Sendable, CaseIterable {
   case registrySync = "registry.sync"
   case registryRename = "registry.rename"
   case registryDirectorySync = "registry.directory.sync"
+
+  // `sluice stream repair`.
+  case repairLink = "repair.link"
+  case repairWrite = "repair.write"
+  case repairSync = "repair.sync"
+  case repairRename = "repair.rename"
+  case repairUnlink = "repair.unlink"
+  case repairDirectorySync = "repair.directory.sync"
 }

@@ -56,6 +56,8 @@ package enum StreamInspector {
     package var uuid: LogUUID?
     package var segments: [Segment] = []
     package var sources: [String] = []
+    /// Those that number their records, by name.
+    package var producers: [Definition] = []
     /// Nil when `cursors.slot` can't be read.
     package var cursors: CursorSlot?
     package var quarantined: [FileEntry] = []
@@ -94,7 +96,9 @@ private struct Inspection {
     }
     checkChain(headers.compactMap { $0 })
     report.uuid = headers.compactMap { $0?.uuid }.last ?? report.cursors?.uuid
+    definitions.dropForgotten()
     report.sources = definitions.sources.map { $0 ?? "" }
+    report.producers = definitions.producers.values.sorted { $0.name < $1.name }
   }
 
   private mutating func note(_ file: String, _ offset: Int, _ message: String) {

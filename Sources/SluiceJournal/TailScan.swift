@@ -39,6 +39,7 @@ struct TailScan {
   /// The valid header with the highest watermark, once the rest of the file was looked through: so that a file with
   /// much damage is looked through once and not once per damaged stretch.
   private var farthest: (offset: Int, durableLSN: UInt64)?
+  private var checksLink = true
 
   init(_ header: SegmentHeader) {
     self.header = header
@@ -50,32 +51,44 @@ struct TailScan {
   /// The first group, which has the names and marks of all that came before, is not there or can't be read.
   var lacksHead: Bool { groups == 0 || damage.first?.offset == Limits.segmentHeaderBytes }
 
+  /// One step of a scan.
+  enum Step {
+    case group(GroupHeader, offset: Int)
+    case damage(Damage)
+  }
+
   /// Scans to the end. `slotWitness`: the highest LSN that the cursor slots know to be durable. `onGroup` is called
   /// with each valid group and its place.
   mutating func run(
     _ window: FileWindow, slotWitness: UInt64, onGroup: (GroupHeader, _ offset: Int) -> Void = { _, _ in }
   ) throws(IOFault) {
-    var checkLink = true
-    while true {
-      if let group = try acceptGroup(window, checkLink: checkLink) {
-        onGroup(group, end - group.paddedBytes)
-        checkLink = true
-        continue
-      }
-      let evidence = try lookAhead(window, slotWitness: slotWitness)
-      verdict = evidence.verdict
-      guard case .resume(let offset, let lsn) = verdict else { return }
-      damage.append(Damage(offset: end, end: offset, firstLSN: nextLSN, lastLSN: lsn - 1))
-      end = offset
-      nextLSN = lsn
-      // The link of the first group behind damage can't be checked: what it links to is what is damaged.
-      checkLink = false
+    while let step = try next(window, slotWitness: slotWitness) {
+      if case .group(let group, let offset) = step { onGroup(group, offset) }
     }
   }
 
-  private mutating func acceptGroup(_ window: FileWindow, checkLink: Bool) throws(IOFault) -> GroupHeader? {
+  /// The next group, or the next damaged stretch; nil at the end, where `verdict` says what that is. May be asked again
+  /// when the file has grown.
+  mutating func next(_ window: FileWindow, slotWitness: UInt64) throws(IOFault) -> Step? {
+    if let group = try acceptGroup(window) {
+      checksLink = true
+      return .group(group, offset: end - group.paddedBytes)
+    }
+    let evidence = try lookAhead(window, slotWitness: slotWitness)
+    verdict = evidence.verdict
+    guard case .resume(let offset, let lsn) = verdict else { return nil }
+    let stretch = Damage(offset: end, end: offset, firstLSN: nextLSN, lastLSN: lsn - 1)
+    damage.append(stretch)
+    end = offset
+    nextLSN = lsn
+    // The link of the first group behind damage can't be checked: what it links to is what is damaged.
+    checksLink = false
+    return .damage(stretch)
+  }
+
+  private mutating func acceptGroup(_ window: FileWindow) throws(IOFault) -> GroupHeader? {
     guard !sealed, let header = try window.header(at: end, salt: header.salt), header.firstLSN == nextLSN,
-      !checkLink || header.previousCRC == link
+      !checksLink || header.previousCRC == link
     else { return nil }
     let group = try window.bytes(at: end, count: header.paddedBytes)
     guard (try? GroupBody.verify(header, group)) != nil else { return nil }

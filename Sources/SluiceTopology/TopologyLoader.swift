@@ -34,6 +34,17 @@ package enum TopologyLoader {
     return TopologyReader(plugins: NoPlugins(), sink: sink).daemon(top).data
   }
 
+  /// What the file at `path` declares, as far as it can be read, for commands that want its names only: plugins and their
+  /// configs are not looked at. Nil when it can't be read at all.
+  package static func outline(path: String, environment: [String: String]) -> Topology? {
+    let sink = DiagnosticSink()
+    var includes = Includes(environment: environment, sink: sink)
+    guard let bytes = try? FileReading.bytes(of: path, limit: Limits.maxTopologyBytes, regularOnly: false),
+      let root = includes.root(bytes, file: path)
+    else { return nil }
+    return TopologyReader(plugins: NoPlugins(), sink: sink).read(root, file: path)
+  }
+
   private struct NoPlugins: PluginSchemaProvider {
     func describe(plugin kindOrPath: String, pluginDirectories: [String]) throws(PluginLookupError) -> PluginSchema {
       throw PluginLookupError(message: "no plugin is looked at")

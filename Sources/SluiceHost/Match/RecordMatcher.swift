@@ -13,7 +13,7 @@ import SluiceTopology
 /// Owned by one thread, for the records of one reader; so what is looked at for each record is exempt from exclusivity
 /// checks.
 package final class RecordMatcher {
-  private let reader: any StreamReader
+  private let sourceName: (UInt16) -> String
   private let sources: Set<String>
   private let topics: TopicTable?
   private let members: JSONMembers?
@@ -21,9 +21,14 @@ package final class RecordMatcher {
   @exclusivity(unchecked) private var sourceAnswers: [UInt8] = []
 
   /// Nil if `match` lets everything pass.
-  package init?(_ match: SubscriberSettings.Match?, reader: any StreamReader) {
+  package convenience init?(_ match: SubscriberSettings.Match?, reader: any StreamReader) {
+    self.init(match) { reader.sourceName($0) }
+  }
+
+  /// `sourceName` is asked once for each source.
+  package init?(_ match: SubscriberSettings.Match?, sourceName: @escaping (UInt16) -> String) {
     guard let match, match != SubscriberSettings.Match() else { return nil }
-    self.reader = reader
+    self.sourceName = sourceName
     sources = Set(match.sources)
     topics = match.topics.isEmpty ? nil : TopicTable(match.topics.map(TopicGlob.init))
     members = match.members.isEmpty ? nil : JSONMembers(match.members.map(\.compiled))
@@ -42,7 +47,7 @@ package final class RecordMatcher {
     if index >= sourceAnswers.count {
       sourceAnswers.append(contentsOf: repeatElement(0, count: index + 1 - sourceAnswers.count))
     }
-    if sourceAnswers[index] == 0 { sourceAnswers[index] = sources.contains(reader.sourceName(id)) ? 1 : 2 }
+    if sourceAnswers[index] == 0 { sourceAnswers[index] = sources.contains(sourceName(id)) ? 1 : 2 }
     return sourceAnswers[index] == 1
   }
 }

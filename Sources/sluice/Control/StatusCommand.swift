@@ -47,7 +47,7 @@ enum StatusText {
         [
           text(stream, "name"), stream["full"]?.string.map { "full: \($0)" } ?? text(stream, "state"),
           "\(number(stream, "next_lsn") - number(stream, "oldest_lsn"))", text(stream, "next_lsn"),
-          bytes(number(stream, "retained_bytes")), text(stream, "segments"),
+          DataSize.text(Int(number(stream, "retained_bytes"))), text(stream, "segments"),
         ]
       })
     lines += table(
@@ -113,13 +113,6 @@ enum StatusText {
 
   private static func number(_ value: JSONValue, _ key: String) -> Int64 {
     if case .integer(let number)? = value[key] { number } else { 0 }
-  }
-
-  private static func bytes(_ count: Int64) -> String {
-    for (unit, size) in [("GiB", Int64(1) << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] where count >= size {
-      return "\((Double(count) / Double(size) * 10).rounded() / 10) \(unit)"
-    }
-    return "\(count) B"
   }
 
   /// Columns as wide as they have to be; nothing at all without rows.

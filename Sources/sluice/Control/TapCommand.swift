@@ -29,17 +29,7 @@ struct Tap: ParsableCommand {
   @Option(help: "Stop after so many records.")
   var count: UInt64?
 
-  @Option(help: "Only records of this source; repeatable.")
-  var source: [String] = []
-
-  @Option(help: "Only records whose topic this covers: * any run of characters, ? one; repeatable.")
-  var topic: [String] = []
-
-  @Option(
-    name: .customLong("match"),
-    help:
-      "MEMBER=VALUE: only records whose JSON has it; dots lead into objects; the same member may have several values.")
-  var matches: [String] = []
+  @OptionGroup var filter: RecordFilter
 
   @Flag(help: "Print JSON.")
   var json = false
@@ -55,32 +45,11 @@ struct Tap: ParsableCommand {
     var members: [JSONValue.Member] = [
       .init("verb", "tap"), .init("stream", .string(stream)),
       .init("from", Int64(from).map(JSONValue.integer) ?? .string(from)),
-      .init("sources", .array(source.map(JSONValue.string))), .init("topics", .array(topic.map(JSONValue.string))),
-      .init("json", .object(try self.members())),
+      .init("sources", .array(filter.source.map(JSONValue.string))),
+      .init("topics", .array(filter.topic.map(JSONValue.string))), .init("json", .object(try filter.members())),
     ]
     if let count { members.append(.init("count", .count(count))) }
     return .object(members)
-  }
-
-  private func members() throws -> [JSONValue.Member] {
-    var members: [JSONValue.Member] = []
-    for match in matches {
-      guard let equals = match.firstIndex(of: "="), equals != match.startIndex else {
-        throw ValidationError("--match takes MEMBER=VALUE, such as level=error")
-      }
-      let (path, text) = (String(match[..<equals]), String(match[match.index(after: equals)...]))
-      // A value may be meant as the text or as what that says in JSON: both are right.
-      var values: [JSONValue] = [.string(text)]
-      if let value = try? JSONValue(parsing: Array(text.utf8)), value.array == nil, value.members == nil {
-        values.append(value)
-      }
-      if let place = members.firstIndex(where: { $0.key == path }) {
-        members[place].value = .array((members[place].value.array ?? []) + values)
-      } else {
-        members.append(.init(path, .array(values)))
-      }
-    }
-    return members
   }
 
   private static func text(_ item: JSONValue) -> String {

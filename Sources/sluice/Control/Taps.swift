@@ -35,7 +35,7 @@ struct TapRequest: Equatable {
     }
   }
 
-  private static func members(_ value: JSONValue) throws(ControlError) -> [SubscriberSettings.Match.Member] {
+  static func members(_ value: JSONValue) throws(ControlError) -> [SubscriberSettings.Match.Member] {
     guard let members = value.members else { throw ControlError(.badRequest, "'json' must be an object") }
     var result: [SubscriberSettings.Match.Member] = []
     for member in members {
