@@ -6,7 +6,8 @@ import Synchronization
 // stream, asleep unless there is something to do.
 //
 // A segment goes in this order: trim_lsn above it is written to the cursor slots and synced; its file is unlinked, or
-// renamed to be used again; the directory is synced. A crash in between leaves a file that trim_lsn says may go, and the next keeper removes it.
+// renamed to be used again. A crash in between brings back a file that trim_lsn says may go: recovery removes it. The last
+// segment whose names and marks are durable stays.
 
 /// `@unchecked Sendable`: made on one thread and handed to the keeper's, which alone touches it from then on.
 final class LogKeeper: @unchecked Sendable {
@@ -49,6 +50,8 @@ final class LogKeeper: @unchecked Sendable {
   /// Does what is due, and says when to look again.
   func tick(now: Int64) -> Int64 {
     if core.hasFailed.load(ordering: .acquiring) { return .max }
+    // First what goes, then what comes: a segment that retention lets go may be the next one.
+    retain(now: now)
     attempt { () throws(IOFault) in try core.supply.prepare() }
     var deadline = min(now + Limits.diskCheckNanoseconds, fillWhileIdle(now: now))
     if now - lastDiskCheck >= (core.isFull(.reserve) ? Limits.fullRetryNanoseconds : Limits.diskCheckNanoseconds) {
@@ -83,7 +86,6 @@ final class LogKeeper: @unchecked Sendable {
       core.catalog.wroteIndex(of: index.baseLSN)
       deadline = now
     }
-    retain(now: now)
     if core.lagWatch.isNeeded.load(ordering: .acquiring) {
       core.lagWatch.look(core)
       tellOfLag(now: now)
@@ -150,7 +152,9 @@ final class LogKeeper: @unchecked Sendable {
       commitsSeen = commits
       quietSince = now
     }
-    guard now - quietSince >= Limits.idleBeforeFillNanoseconds else { return quietSince + Limits.idleBeforeFillNanoseconds }
+    guard now - quietSince >= Limits.idleBeforeFillNanoseconds else {
+      return quietSince + Limits.idleBeforeFillNanoseconds
+    }
     do throws(IOFault) { try core.supply.fill() } catch {
       report(error)
       return .max
@@ -176,6 +180,7 @@ final class LogKeeper: @unchecked Sendable {
       let isSettled = lowest >= oldest.nextBase && oldest.nextBase <= core.durableLSN.load(ordering: .acquiring) + 1
       let isOver = core.catalog.totalBytes > core.live.retainBytes
       let isUnwanted = oldest.nextBase <= core.trimRequest.load(ordering: .acquiring)
+      guard core.catalog.hasHeadBesideOldest(durableLSN: core.durableLSN.load(ordering: .acquiring)) else { break }
       guard (isOver && (isSettled || drops)) || (isSettled && (isUnwanted || isTooOld(oldest))) else { break }
       guard remove(oldest.info, below: oldest.nextBase, unsettledFrom: isSettled ? nil : lowest) else { break }
     }
@@ -203,10 +208,8 @@ final class LogKeeper: @unchecked Sendable {
     do throws(IOFault) {
       try core.writeCursors(at: .trim)
       core.catalog.removeOldest(baseLSN)
-      let spare = needsSpace ? nil : try core.supply.takeOver(name, bytes: segment.bytes)
-      if spare == nil { try core.storage.unlink(core.path(name), .segmentUnlink) }
-      try core.storage.syncDirectory(core.options.directory, .trimDirectorySync)
-      if let spare { core.supply.retired(spare) }
+      let isKept = needsSpace ? false : try core.supply.takeOver(name, bytes: segment.bytes)
+      if !isKept { try core.storage.unlink(core.path(name), .segmentUnlink) }
       try? core.storage.unlink(core.path(SegmentFile.indexName(baseLSN)), .indexUnlink)
     } catch {
       report(error)

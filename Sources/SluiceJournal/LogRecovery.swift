@@ -31,7 +31,7 @@ struct LogRecovery {
   var quarantined: [String] = []
   var segments: [SegmentInfo] = []
   private var spares: [String] = []
-  /// Indices of segments that are gone, and halves of indices.
+  /// Segments that trim_lsn says may go, indices of segments that are gone, and halves of indices.
   private var strays: [String] = []
   /// Finds out what there is, and changes nothing.
   let isLook: Bool
@@ -89,7 +89,7 @@ struct LogRecovery {
     slot: CursorSlot?, tail: Tail?, witness: UInt64, floor: UInt64
   ) {
     let slot = try readCursors()
-    try listSegments()
+    try listSegments(trimLSN: slot?.trimLSN ?? 0)
     let witness = max(slot?.durableLSN ?? 0, (slot?.entries.map(\.lsn).max() ?? 1) - 1, options.knownLSN)
     if segments.isEmpty, witness > 0 {
       let first = max(slot?.trimLSN ?? 1, 1)
@@ -133,7 +133,9 @@ struct LogRecovery {
 
   /// What nobody needs. What can't be removed now is tried again at the next start.
   private mutating func removeStrays() {
-    for name in strays { try? storage.unlink(path(name), .indexUnlink) }
+    for name in strays {
+      try? storage.unlink(path(name), SegmentFile.baseLSN(ofName: name) == nil ? .indexUnlink : .segmentUnlink)
+    }
     while spares.count > Limits.maxSpareSegments { try? storage.unlink(path(spares.removeFirst()), .spareUnlink) }
   }
 
@@ -161,8 +163,11 @@ struct LogRecovery {
       try LogFile(path(SegmentFile.cursorsName), .readWriteCreate, on: storage)
     }
     if slot != nil {
-      // What was read may be in memory only; from here on it counts.
-      try io { () throws(IOFault) in try file.sync(.slotsSync) }
+      // What was read may be in memory only, and so may be what the files are called: from here on it counts.
+      try io { () throws(IOFault) in
+        try file.sync(.slotsSync)
+        try storage.syncDirectory(options.directory, .slotsDirectorySync)
+      }
       return file
     }
     let first = CursorSlot(
@@ -186,14 +191,18 @@ struct LogRecovery {
 
   // MARK: Segments
 
-  private mutating func listSegments() throws(JournalError) {
+  private mutating func listSegments(trimLSN: UInt64) throws(JournalError) {
     let entries = try io { () throws(IOFault) in try storage.list(options.directory) }
     segments = entries.compactMap { entry in
       SegmentFile.baseLSN(ofName: entry.name).map { SegmentInfo(baseLSN: $0, bytes: entry.bytes) }
     }
     segments.sort { $0.baseLSN < $1.baseLSN }
     spares = entries.map(\.name).filter(SegmentFile.isSpare).sorted()
-    strays = entries.map(\.name).filter { name in
+    // Their removal may have been lost in any order.
+    let gone = segments.indices.dropLast().prefix { segments[$0 + 1].baseLSN <= trimLSN }.count
+    let trimmed = segments.prefix(gone).map { SegmentFile.name($0.baseLSN) }
+    segments.removeFirst(gone)
+    strays = trimmed + entries.map(\.name).filter { name in
       name.hasSuffix(SegmentFile.indexSuffix + SegmentFile.temporarySuffix)
         || name.hasSuffix(SegmentFile.indexSuffix) && !segments.contains { SegmentFile.indexName($0.baseLSN) == name }
     }

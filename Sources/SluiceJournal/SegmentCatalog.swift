@@ -94,7 +94,9 @@ final class SegmentCatalog: Sendable {
 
   func wroteIndex(of baseLSN: UInt64) {
     state.withLock { segments in
-      guard let place = SegmentCatalog.place(of: baseLSN, in: segments), segments[place].baseLSN == baseLSN else { return }
+      guard let place = SegmentCatalog.place(of: baseLSN, in: segments), segments[place].baseLSN == baseLSN else {
+        return
+      }
       segments[place].isIndexWritten = true
     }
   }
@@ -207,6 +209,16 @@ final class SegmentCatalog: Sendable {
     state.withLock { segments in
       guard segments.count > 1 else { return nil }
       return (segments[0], segments[1].baseLSN, segments[1].header)
+    }
+  }
+
+  /// Whether names and producers' marks would still be found without the oldest segment: they are in the first group of
+  /// each. A closed segment with records has one; the newest has one when a record in it is durable.
+  func hasHeadBesideOldest(durableLSN: UInt64) -> Bool {
+    state.withLock { segments in
+      guard let newest = segments.last else { return false }
+      return durableLSN >= newest.baseLSN
+        || segments.dropFirst().dropLast().contains { ($0.lastLSN ?? 0) >= $0.baseLSN }
     }
   }
 

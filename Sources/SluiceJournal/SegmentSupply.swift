@@ -5,9 +5,8 @@ import Synchronization
 // third of one on blocks that are only allocated, since the file system has nothing to note beside the data. So, best
 // first:
 //
-//   spare-<base>.tmp   a segment that retention retired, all of it written in its earlier life. Its directory entry was
-//                      synced under this name before anything in it is overwritten: a crash must not bring the old name
-//                      back with new bytes
+//   spare-<base>.tmp   a segment that retention retired, all of it written in its earlier life. A crash may bring the old
+//                      name back with new bytes: it is below trim_lsn, and recovery removes what is, unread
 //   next.tmp           allocated, and filled with zeros, a piece at a time, while no log of this process commits
 //
 // Either becomes a segment when its header is written and synced, and the file renamed. What a spare still holds of its
@@ -92,19 +91,18 @@ final class SegmentSupply: Sendable {
   }
 
   /// Takes over the file of a segment that retention lets go, instead of its being unlinked. False: there are enough, or
-  /// it is too small to be of use. The caller syncs the directory before it says `retired`.
-  func takeOver(_ segment: String, bytes: Int) throws(IOFault) -> String? {
-    let isWanted = state.withLock { $0.spares.count < Limits.maxSpareSegments }
-    guard isWanted, bytes >= segmentBytes / 2, bytes <= segmentBytes, let base = SegmentFile.baseLSN(ofName: segment) else {
-      return nil
+  /// it is too small to be of use.
+  func takeOver(_ segment: String, bytes: Int) throws(IOFault) -> Bool {
+    try state.withLock { [self] state throws(IOFault) in
+      guard state.spares.count < Limits.maxSpareSegments, let base = SegmentFile.baseLSN(ofName: segment),
+        bytes >= segmentBytes / 2, bytes <= segmentBytes
+      else { return false }
+      let spare = SegmentFile.spareName(base)
+      try storage.rename(directory + "/" + segment, to: directory + "/" + spare, .segmentRetire)
+      state.spares.append(spare)
+      return true
     }
-    let spare = SegmentFile.spareName(base)
-    try storage.rename(directory + "/" + segment, to: directory + "/" + spare, .segmentRetire)
-    return spare
   }
-
-  /// The directory entry of the spare is durable: its bytes may be overwritten.
-  func retired(_ spare: String) { state.withLock { $0.spares.append(spare) } }
 
   /// Gives the space of all spares back: the disk is getting full.
   func dropSpares() throws(IOFault) {

@@ -39,7 +39,6 @@ package enum StoragePoint: String, Sendable, CaseIterable {
   case segmentRetire = "segment.retire"
   case spareUnlink = "spare.unlink"
   case segmentUnlink = "segment.unlink"
-  case trimDirectorySync = "trim.directory.sync"
 
   // Recovery.
   case lockTruncate = "lock.truncate"

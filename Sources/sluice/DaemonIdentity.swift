@@ -11,9 +11,10 @@ extension Daemon {
   /// Takes the data directory for this process.
   func takeDataDirectory(for streams: Set<String>) async throws(DaemonError) {
     let path = topology.daemon.data
+    let storage = storage
     do {
       let (taken, unsaved) = try await Blocking.run("recover") { () throws(JournalError) in
-        let taken = try DataDirectory(path, streams: streams)
+        let taken = try DataDirectory(path, streams: streams, storage: storage)
         return (taken, taken.remade == nil ? nil : taken.save())
       }
       directory = taken

@@ -16,11 +16,11 @@ enum CrashCases {
   static let both: [StoragePoint] = [
     .lockTruncate, .lockWrite, .nextAllocate, .headerWrite, .headerSync, .segmentRename, .segmentDirectorySync,
   ]
-  /// Not of a log's life under load: they need an idle disk, more retired segments than are kept, a reload, or are those of
+  /// Not of a log's life under load: they need an idle disk, or more retired segments than are kept, or are those of
   /// `sluice stream repair`. The journal's own tests and its simulation crash and fail there.
   static let elsewhere: [StoragePoint] =
     [.nextFill, .nextFillSync, .spareUnlink, .segmentUnlink]
-    + StoragePoint.allCases.filter { $0.rawValue.hasPrefix("repair.") || $0.rawValue.hasPrefix("registry.") }
+    + StoragePoint.allCases.filter { $0.rawValue.hasPrefix("repair.") }
   static let life = StoragePoint.allCases.filter {
     !recovery.contains($0) && !fullDisk.contains($0) && !elsewhere.contains($0)
   }

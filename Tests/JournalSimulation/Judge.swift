@@ -175,7 +175,8 @@ struct Judge {
       let known = log.producer(named: name)?.known.position.sequence ?? 0
       let expected = world.lastSequence(of: place + 1, through: log.recovery.lastLSN)
       if known != expected {
-        throw SimulationViolation("a producer's mark is that of its last record", "\(name) has \(known), not \(expected)")
+        throw SimulationViolation(
+          "a producer's mark is that of its last record", "\(name) has \(known), not \(expected)")
       }
     }
   }
@@ -205,7 +206,8 @@ struct Judge {
       return
     }
     throw SimulationViolation(
-      "damage is told", "\(missing.sorted().prefix(5)) of \(promised) are gone; the tail is \(log.recovery.tail), "
+      "damage is told",
+      "\(missing.sorted().prefix(5)) of \(promised) are gone; the tail is \(log.recovery.tail), "
         + "gaps \(seen.gaps)")
   }
 }

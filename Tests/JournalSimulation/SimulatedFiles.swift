@@ -73,13 +73,16 @@ struct SimulatedFile: Sendable {
       let number = at / Self.pageBytes
       let within = at % Self.pageBytes
       let part = min(bytes.count - done, Self.pageBytes - within)
-      var page = dirty[number] ?? DirtyPage(bytes: page(number) ?? [UInt8](repeating: 0, count: Self.pageBytes), sectors: 0)
+      var page =
+        dirty[number] ?? DirtyPage(bytes: page(number) ?? [UInt8](repeating: 0, count: Self.pageBytes), sectors: 0)
       dirty[number] = nil
       page.bytes.withUnsafeMutableBytes {
         UnsafeMutableRawBufferPointer(rebasing: $0[within..<(within + part)])
           .copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[done..<(done + part)]))
       }
-      for sector in (within / Self.sectorBytes)...((within + part - 1) / Self.sectorBytes) { page.sectors |= 1 << sector }
+      for sector in (within / Self.sectorBytes)...((within + part - 1) / Self.sectorBytes) {
+        page.sectors |= 1 << sector
+      }
       dirty[number] = page
       done += part
     }

@@ -15,7 +15,8 @@ struct Workload {
   private var lanes: [any IngestLane] = []
   private var readers: [any StreamReader] = []
   private let batch = RecordBatch(capacity: 64)
-  private var now: Int64 = 1_000_000_000
+  /// Never behind the clock by which the keeper knows when its log was opened.
+  private var now = Clock.monotonic()
   private var events = SimulationEvents()
 
   static func options(_ durability: Durability) -> StreamOptions {
@@ -143,7 +144,7 @@ struct Workload {
   }
 
   private mutating func keep(_ random: inout SimulationRandom) {
-    now += Int64(random.below(10)) * Limits.cursorIntervalNanoseconds / 2
+    now = max(now, Clock.monotonic()) + Int64(random.below(10)) * Limits.cursorIntervalNanoseconds / 2
     let before = storage.cursorWrites
     log.stepKeeper(now: now)
     if storage.cursorWrites > before { noteFlushed() }

@@ -68,7 +68,7 @@ enum StatusText {
     let rows = absent.map { stream, cursor in
       [
         text(cursor, "subscriber"), stream, text(cursor, "next_lsn"), text(cursor["lag"] ?? .null, "records"),
-        bytes(number(cursor, "holds_bytes")), text(cursor, "last_seen"),
+        DataSize.text(Int(number(cursor, "holds_bytes"))), text(cursor, "last_seen"),
         cursor["orphaned"] == .bool(true) ? "orphaned" : "",
       ]
     }
@@ -82,7 +82,7 @@ enum StatusText {
   private static func orphanedStreams(_ status: JSONValue) -> [String] {
     let orphans = status["orphaned_streams"]?.array ?? []
     guard !orphans.isEmpty else { return [] }
-    let rows = orphans.map { [text($0, "name"), bytes(number($0, "bytes")), text($0, "log_uuid")] }
+    let rows = orphans.map { [text($0, "name"), DataSize.text(Int(number($0, "bytes"))), text($0, "log_uuid")] }
     return table(["ORPHANED STREAM", "BYTES", "LOG"], rows)
       + ["  of no stream of the topology: declare it, and it goes on where it was, or remove its directory"]
   }

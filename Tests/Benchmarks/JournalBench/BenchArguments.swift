@@ -111,11 +111,14 @@ final class Drain: @unchecked Sendable {
   }
 
   private func run() {
-    guard let reader = try? log.openReader(subscriber: "drain", start: .oldest) else { BenchArguments.fail("no reader") }
+    guard let reader = try? log.openReader(subscriber: "drain", start: .oldest) else {
+      BenchArguments.fail("no reader")
+    }
     reader.setDoorbell(bell)
     let batch = RecordBatch(capacity: Limits.defaultBatchRecords)
     while true {
-      guard let outcome = try? reader.read(into: batch, maxRecords: Limits.defaultBatchRecords, maxBytes: 1 << 20) else {
+      guard let outcome = try? reader.read(into: batch, maxRecords: Limits.defaultBatchRecords, maxBytes: 1 << 20)
+      else {
         BenchArguments.fail("a read failed")
       }
       switch outcome {

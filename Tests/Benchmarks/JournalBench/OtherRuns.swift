@@ -77,7 +77,9 @@ struct LogFiller {
       let (_, last) = lane.append(256, time: Clock.wall())
       lane.wait(for: last)
     }
-    print("{\"records\": \(log.committedLSN), \"bytes\": \(log.status.retainedBytes), \"segments\": \(log.status.segments)}")
+    print(
+      "{\"records\": \(log.committedLSN), \"bytes\": \(log.status.retainedBytes), \"segments\": \(log.status.segments)}"
+    )
     fflush(nil)
     _exit(0)
   }

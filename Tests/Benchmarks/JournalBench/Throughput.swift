@@ -36,7 +36,8 @@ struct Throughput {
     let commits = zip(before, after).reduce(0) { $0 + Int($1.1.commits - $1.0.commits) }
     for log in logs { log.close() }
     print(
-      "{\"records\": \(records), \"bytes\": \(bytes), \"commits\": \(commits), \"seconds\": \(seconds), \"cpu\": \(used)}")
+      "{\"records\": \(records), \"bytes\": \(bytes), \"commits\": \(commits), \"seconds\": \(seconds), \"cpu\": \(used)}"
+    )
   }
 
   private func measure(until end: Int64, since cpu: [String: Double]) -> String {
