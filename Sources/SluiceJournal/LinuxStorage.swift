@@ -1,4 +1,3 @@
-internal import CSluiceSystem
 import Glibc
 import SluiceCore
 
@@ -72,7 +71,7 @@ package struct LinuxStorage: LogStorage {
       var written = retrying { pwritev(handle, raw, Int32(count), at) }
       guard written > 0 else { throw IOFault(.write, name(of: handle), written == 0 ? EIO : errno) }
       // While the rest of a large write is copied, the device may begin with this part. A hint: it makes nothing durable.
-      if count < left { csluice_start_writeback(handle, Int64(at), Int64(written)) }
+      if count < left { LinuxCalls.startWriteback(handle, at: at, count: written) }
       at += written
       // A short write goes on where it stopped.
       while left > 0, written >= vector.pointee.count {

@@ -202,10 +202,12 @@ struct LogRecovery {
     let gone = segments.indices.dropLast().prefix { segments[$0 + 1].baseLSN <= trimLSN }.count
     let trimmed = segments.prefix(gone).map { SegmentFile.name($0.baseLSN) }
     segments.removeFirst(gone)
-    strays = trimmed + entries.map(\.name).filter { name in
-      name.hasSuffix(SegmentFile.indexSuffix + SegmentFile.temporarySuffix)
-        || name.hasSuffix(SegmentFile.indexSuffix) && !segments.contains { SegmentFile.indexName($0.baseLSN) == name }
-    }
+    strays =
+      trimmed
+      + entries.map(\.name).filter { name in
+        name.hasSuffix(SegmentFile.indexSuffix + SegmentFile.temporarySuffix)
+          || name.hasSuffix(SegmentFile.indexSuffix) && !segments.contains { SegmentFile.indexName($0.baseLSN) == name }
+      }
     if !segments.isEmpty, let cursorsFault { findings.append(.cursorsLost(reason: cursorsFault)) }
   }
 

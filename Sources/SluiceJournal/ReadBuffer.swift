@@ -33,19 +33,23 @@ final class ReadBuffer: RecordPin, @unchecked Sendable {
 
 /// Buffers of the ordinary size that nobody uses just now, a few of them.
 final class ReadBufferPool: Sendable {
-  private let spare = Mutex<[ReadBuffer]>([])
+  /// Nil once the log is closed: buffers and their pool would keep each other for ever.
+  private let spare = Mutex<[ReadBuffer]?>([])
 
   /// A buffer of at least `bytes`, held once.
   func take(atLeast bytes: Int) -> ReadBuffer {
-    if bytes <= Limits.coldReadBufferBytes, let buffer = spare.withLock({ $0.popLast() }) {
+    if bytes <= Limits.coldReadBufferBytes, let buffer = spare.withLock({ $0?.popLast() }) {
       buffer.takenAgain()
       return buffer
     }
     return ReadBuffer(bytes: max(GroupHeader.padded(bytes), Limits.coldReadBufferBytes), pool: self)
   }
 
+  /// Keeps none from here on.
+  func close() { spare.withLock { $0 = nil } }
+
   fileprivate func giveBack(_ buffer: ReadBuffer) {
     guard buffer.memory.count == Limits.coldReadBufferBytes else { return }
-    spare.withLock { if $0.count < Limits.maxSpareReadBuffers { $0.append(buffer) } }
+    spare.withLock { if let count = $0?.count, count < Limits.maxSpareReadBuffers { $0?.append(buffer) } }
   }
 }

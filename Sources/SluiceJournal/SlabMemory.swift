@@ -1,4 +1,3 @@
-internal import CSluiceSystem
 import Glibc
 import SluiceCore
 
@@ -13,7 +12,7 @@ final class SlabMemory: Sendable {
   /// The kernel's word is final: without memory for its ring a stream can't be opened.
   init(slabBytes: Int) {
     self.slabBytes = slabBytes
-    descriptor = csluice_memory_file("sluice-ring")
+    descriptor = LinuxCalls.memoryFile("sluice-ring")
     precondition(descriptor >= 0, "no memory file for a stream's ring: \(ErrorCode.text(errno))")
   }
 

@@ -71,6 +71,7 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
   package func abandon() {
     precondition(commitThread == nil, "threads would go on")
     isClosed.withLock { $0 = true }
+    core.buffers.close()
     core.releaseLock()
   }
 
@@ -203,6 +204,7 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
       do throws(IOFault) { try core.writeCursors() } catch { core.observer.logEvent(.retrying(error)) }
     }
     core.supply.close()
+    core.buffers.close()
     core.releaseLock()
   }
 

@@ -82,6 +82,7 @@ struct Workload {
   }
 
   private mutating func append(_ random: inout SimulationRandom) {
+    guard !lanes.isEmpty else { return }
     let lane = lanes[random.below(lanes.count)]
     let producer = random.below(Workload.producers.count + 1)
     let handle = producer == 0 ? nil : log.producer(named: Workload.producers[producer - 1])
@@ -173,6 +174,7 @@ struct Workload {
 
   mutating func close() {
     for reader in readers { reader.close() }
+    closeLanes()
     log.close()
     hasCommitEnded = true
     noteCommitted()
@@ -185,7 +187,7 @@ struct Workload {
 
   /// Goes on with a disk as a crash left it.
   mutating func start(on disk: SimulatedDisk) throws {
-    if !world.isClosed { log.abandon() }
+    abandon()
     events = SimulationEvents()
     storage = SimulatedStorage(disk, fault: fault)
     log = try StreamLog.openByHand(options, observer: events, storage: storage)
@@ -197,5 +199,14 @@ struct Workload {
 
   mutating func giveUp() { isOver = true }
 
-  func abandon() { log.abandon() }
+  private mutating func closeLanes() {
+    for lane in lanes { lane.close() }
+    lanes = []
+  }
+
+  /// Lanes and log would keep each other.
+  mutating func abandon() {
+    closeLanes()
+    log.abandon()
+  }
 }

@@ -79,9 +79,11 @@ struct VerifierTests {
     var random = SeededGenerator(seed: seed)
     for path in MemoryLog.segments(storage) {
       let whole = try #require(storage.get(path))
+      // What a sealed segment leaves unused of its file stays behind the seal, and means nothing.
+      let used = try #require(whole.lastIndex { $0 != 0 }) / group + 1
       for round in 0..<20 {
         // Whole blocks at random; then the last one, which is the seal, and the header.
-        let block = round < 16 ? Int.random(in: 0..<(whole.count / group), using: &random) : whole.count / group - 1
+        let block = round < 16 ? Int.random(in: 0..<used, using: &random) : used - 1
         let place = (round == 19 ? 0 : block * group) + Int.random(in: 0..<(round < 16 ? group : 64), using: &random)
         var bytes = whole
         bytes[place] ^= 1 << UInt8.random(in: 0..<8, using: &random)

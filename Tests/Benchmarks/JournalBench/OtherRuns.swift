@@ -57,7 +57,11 @@ struct LatencyRun {
   private func pause(_ lane: BenchLane, until due: Int64, _ oldest: UInt64?) {
     while Clock.monotonic() < due {
       if let oldest, lane.lane.acknowledged >= oldest { return }
-      if oldest == nil, due - Clock.monotonic() > 200_000 { usleep(100) } else { sched_yield() }
+      if oldest == nil, due - Clock.monotonic() > 200_000 {
+        Doorbell().wait(until: due - 100_000)
+      } else {
+        sched_yield()
+      }
     }
   }
 }
