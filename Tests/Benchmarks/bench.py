@@ -21,6 +21,7 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from bench_journal import journal_rounds  # noqa: E402
 from bench_postgres import postgres_rounds  # noqa: E402
 from bench_report import Report  # noqa: E402
 from bench_tcp import tcp_rounds  # noqa: E402
@@ -40,7 +41,8 @@ def arguments():
     p.add_argument("--tcp-size", type=int, default=128, help="bytes of a framed record's payload (default 128)")
     p.add_argument("--tcp-seconds", type=float, help="seconds of a framed run (default 30)")
     p.add_argument("--tcp-rounds", type=int, help="rounds of framed TCP (default 3)")
-    p.add_argument("--only", choices=["responder", "cpu", "latency", "allocations", "tcp", "postgres"], help="one part only")
+    parts = ["responder", "cpu", "latency", "allocations", "tcp", "postgres", "journal"]
+    p.add_argument("--only", choices=parts, help="one part only")
     p.add_argument("--sluice", type=pathlib.Path, default=ROOT / ".build/release/sluice", help="the binary to measure")
     p.add_argument("--data", type=pathlib.Path, default=ROOT / ".build/bench", help="where data and reports go")
     a = p.parse_args()
@@ -149,6 +151,8 @@ def main():
             tcp_rounds(a, report, scratch)
         if a.only in (None, "postgres"):
             postgres_rounds(a, report, scratch)
+        if a.only in (None, "journal"):
+            journal_rounds(a, report, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     text = report.markdown(time.monotonic() - started)
