@@ -142,6 +142,13 @@ package enum Limits {
   package static let maxReplayBytes = 16 << 20
   package static let replayChunkBytes = 4 << 20
   package static let replayChunkRecords = 1024
+  /// Batches of a replayed part of a stream that may be open at a time: the others are for what is live.
+  package static let maxReplayBatches = 4
+  /// Records that a replay with a rate may give at once: what gathers in this time. And the highest rate, per second.
+  package static let replayPaceNanoseconds: Int64 = 50_000_000
+  package static let maxReplayRate = 1_000_000_000
+  /// Rejected ranges of a replay that are told one by one; the others are only counted.
+  package static let maxReplayRejections = 10
   /// How long settled letters wait for room in a full dead letter stream.
   package static let resolutionWaitNanoseconds: Int64 = 5_000_000_000
   /// Rejected ranges that may wait for the dead letter stream before nothing more is delivered.
@@ -292,6 +299,12 @@ package enum Limits {
   /// Letters that a listing shows unless it is told how many, and how long a retry of letters may take.
   package static let deadListLetters = 1000
   package static let deadRetryNanoseconds: Int64 = 60_000_000_000
+  /// How often a replay tells how far it is, and looks whether its peer is still there.
+  package static let replayProgressNanoseconds: Int64 = 200_000_000
+  /// A worker without a topology keeps what there is.
+  package static let maxWorkerRetainBytes = 1 << 60
+  /// How often `sluice worker` looks how far it is.
+  package static let workerLookNanoseconds: Int64 = 50_000_000
   /// How long a stopping daemon waits for commands that are being answered.
   package static let controlStopNanoseconds: Int64 = 2_000_000_000
   /// Replaced sources whose connections go on; of more, the oldest is drained.

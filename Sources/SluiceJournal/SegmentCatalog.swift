@@ -162,7 +162,7 @@ final class SegmentCatalog: Sendable {
         let start = max(first, info.baseLSN)
         if own >= start { total += own - start + 1 }
         if info.baseLSN <= first { break }
-        end = info.baseLSN - 1
+        end = min(end, info.baseLSN - 1)
       }
       return total
     }

@@ -265,4 +265,45 @@ import Testing
     tracker.finish(token: again, .ok, now: 200)
     #expect(tracker.cursor(of: 0) == 10)
   }
+
+  // MARK: A replay's place
+
+  @Test func aReplayHasASmallShareOfTheOpenBatchesAndLeavesTheOthersAlone() {
+    var tracker = SettleTracker(
+      fresh: [5, 1], policy: RetryPolicy(firstNanoseconds: 100, maxNanoseconds: 1_000, attempts: nil),
+      replayStream: 1, seed: 1)
+    tracker.restart(stream: 1, at: 1)
+    var tokens: [UInt64] = []
+    while tracker.plan(stream: 1, now: 0, maxRecords: 10) == .fresh {
+      tokens.append(tracker.openFresh(stream: 1, first: tracker.freshLSN(of: 1), count: 10))
+    }
+    #expect(tokens.count == Limits.maxReplayBatches && Limits.maxReplayBatches * 4 <= Limits.maxUnsettledBatches)
+    #expect(tracker.plan(stream: 0, now: 0, maxRecords: 10) == .fresh)
+    tracker.finish(token: tokens[0], .failed, now: 0)
+    #expect(tracker.plan(stream: 1, now: 0, maxRecords: 10) != .fresh, "what is to come again has a share as well")
+    #expect(tracker.openRecords(of: 1) == 30 && tracker.cursor(of: 1) == 1 && tracker.cursor(of: 0) == 5)
+    #expect(tracker.counts.rejected == 0)
+    _ = tracker.settle(item(tokens[1], 10, .reject), now: 0)
+    #expect(tracker.replayed.rejected == 10 && tracker.counts.rejected == 0)
+  }
+
+  @Test func aReplayThatIsGivenUpWaitsForWhatIsInThePluginsHandsOnly() {
+    var tracker = SettleTracker(
+      fresh: [5, 1], policy: RetryPolicy(firstNanoseconds: 100, maxNanoseconds: 1_000, attempts: nil),
+      replayStream: 1, seed: 1)
+    tracker.restart(stream: 1, at: 1)
+    let first = tracker.openFresh(stream: 1, first: 1, count: 10)
+    let second = tracker.openFresh(stream: 1, first: 11, count: 10)
+    tracker.finish(token: first, .failed, now: 0)
+    tracker.finish(token: second, .accepted, now: 0)
+    tracker.giveUp(stream: 1, through: 1000)
+    #expect(tracker.cursor(of: 1) == 11)
+    // What it puts off now is given up with the next look.
+    _ = tracker.settle(item(second, 5, .ack), now: 0)
+    _ = tracker.settle(item(second + 5, 5, .retry), now: 0)
+    tracker.giveUp(stream: 1, through: 1000)
+    #expect(tracker.cursor(of: 1) == 1001 && tracker.replayed.delivered == 5)
+    tracker.restart(stream: 1, at: 3)
+    #expect(tracker.cursor(of: 1) == 3 && tracker.replayed == ReplayedRecords())
+  }
 }

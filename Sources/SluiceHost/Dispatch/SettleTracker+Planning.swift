@@ -13,7 +13,9 @@ extension SettleTracker {
   /// is open or to be retried; with relaxed order fresh records go on until the open parts are too many. `maxRecords` is
   /// what the instance has room for; at 0 it waits for verdicts.
   package func plan(stream: Int, now: Int64, maxRecords: Int) -> StreamPlan {
-    guard openBatches < maxOpenBatches, maxRecords > 0 else { return .hold(until: earliestAckDeadline) }
+    guard openBatches < maxOpenBatches, maxRecords > 0, hasShare(stream) else {
+      return .hold(until: earliestAckDeadline)
+    }
     switch order {
     case .strict:
       if isOpen(stream) { return .hold(until: earliestAckDeadline) }
@@ -22,9 +24,7 @@ extension SettleTracker {
       return .hold(until: first.due)
     case .relaxed:
       if let range = retries[stream].due(now: now, maxRecords: maxRecords, inOrder: false) { return .retry(range) }
-      var unsettled = openBatches
-      for index in retries.indices { unsettled += retries[index].ranges.count }
-      guard unsettled >= Limits.maxUnsettledBatches else { return .fresh }
+      guard isFull(for: stream) else { return .fresh }
       return .hold(until: min(earliestAckDeadline, retries[stream].earliestDue(after: now)))
     }
   }

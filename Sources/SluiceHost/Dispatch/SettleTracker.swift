@@ -113,9 +113,12 @@ package struct SettleTracker: ~Copyable {
   let policy: RetryPolicy
   let order: DeliveryOrder
   let maxOpenBatches: Int
+  /// The place of what `SettleTracker+Replay` says: it has a small share of what is open, and its rejections are no dead
+  /// letters. Nil: there is none.
+  let replayStream: Int?
   var jitter: JitterSource
   var batches: [OpenBatch]
-  package private(set) var openBatches = 0
+  package internal(set) var openBatches = 0
   package private(set) var openRecords = 0
   private var nextToken: UInt64 = 1
   /// The batch that the last verdict went to: verdicts come in runs.
@@ -125,6 +128,8 @@ package struct SettleTracker: ~Copyable {
   var fresh: [UInt64]
   /// By stream.
   var rejected: [[RejectedRange]]
+  /// Of the replay that is under way.
+  package internal(set) var replayed = ReplayedRecords()
   package internal(set) var counts = SettleCounts()
   /// Why records were last asked to come again, in the plugin's words.
   package internal(set) var lastRetryReason = ""
@@ -132,13 +137,14 @@ package struct SettleTracker: ~Copyable {
   /// `fresh`: for each stream, the LSN to begin with.
   package init(
     fresh: [UInt64], policy: RetryPolicy, order: DeliveryOrder = .relaxed,
-    maxOpenBatches: Int = Limits.maxUnsettledBatches, seed: UInt64
+    maxOpenBatches: Int = Limits.maxUnsettledBatches, replayStream: Int? = nil, seed: UInt64
   ) {
     precondition(maxOpenBatches >= 1)
     self.fresh = fresh
     self.policy = policy
     self.order = order
     self.maxOpenBatches = maxOpenBatches
+    self.replayStream = replayStream
     jitter = JitterSource(seed: seed)
     batches = Array(repeating: OpenBatch(), count: maxOpenBatches)
     retries = Array(repeating: RetryList(), count: fresh.count)
@@ -166,7 +172,7 @@ package struct SettleTracker: ~Copyable {
     let index = freePlace()
     batches[index].open(token: nextToken, offsets: offsets, stream: stream, firstLSN: first, attempt: 1)
     fresh[stream] = last + 1
-    counts.passed += last - first + 1 - UInt64(offsets.count)
+    countPassed(stream, last - first + 1 - UInt64(offsets.count))
     return opened(index, count: offsets.count, ackDeadline: ackDeadline)
   }
 
@@ -174,7 +180,7 @@ package struct SettleTracker: ~Copyable {
   package mutating func pass(stream: Int, first: UInt64, through last: UInt64) {
     precondition(first >= fresh[stream] && last >= first, "fresh records come in the order of the log")
     fresh[stream] = last + 1
-    counts.passed += last - first + 1
+    countPassed(stream, last - first + 1)
   }
 
   /// Opens a batch of the due retries of `range`, up to the LSN `last` that could be read. `offsets` gets their LSNs
@@ -298,6 +304,7 @@ package struct SettleTracker: ~Copyable {
   private mutating func acknowledge(_ slots: Range<Int>, in index: Int) {
     let settled = batches[index].settle(slots)
     counts.acked += UInt64(settled)
+    if batches[index].stream == replayStream { replayed.delivered += UInt64(settled) }
     openRecords -= settled
   }
 
@@ -341,6 +348,7 @@ package struct SettleTracker: ~Copyable {
           attempt: batches[index].attempt, cause: cause, code: code, reason: SettleTracker.text(reason)))
       let settled = batches[index].settle(run)
       switch cause {
+      case _ where batches[index].stream == replayStream: replayed.rejected += UInt64(settled)
       case .plugin: counts.rejected += UInt64(settled)
       case .attemptsExhausted: counts.exhausted += UInt64(settled)
       }

@@ -12,6 +12,9 @@ final class StreamFeed {
   let matcher: RecordMatcher?
   /// What an operator asked for, rather than a stream; nil: a stream.
   let replay: ReplayQueue?
+  /// A part of a stream that is delivered once more, rather than a stream; nil: a stream.
+  let range: StreamReplay?
+  var pace: ReplayPace?
   /// Until when a batch may wait to fill; nil while there is nothing to wait for.
   var lingerUntil: Int64?
   /// The last batch was full.
@@ -19,11 +22,17 @@ final class StreamFeed {
   /// Not to be read before this time: reading failed.
   var holdUntil: Int64 = 0
   var failures: UInt32 = 0
+  /// Deliveries of a replay that failed in a row.
+  var refusals: UInt32 = 0
   private let streamName: CText
   private let uuid: [UInt8]
 
-  init(_ reader: any StreamReader, match: SubscriberSettings.Match? = nil) {
+  init(
+    _ reader: any StreamReader, match: SubscriberSettings.Match? = nil, range: StreamReplay? = nil, now: Int64 = 0
+  ) {
     self.reader = reader
+    self.range = range
+    pace = range?.rate.map { ReplayPace(perSecond: $0, now: now) }
     matcher = RecordMatcher(match, reader: reader)
     replay = reader as? ReplayQueue
     names = NameTable(reader)
@@ -51,6 +60,12 @@ final class StreamFeed {
     withUnsafeMutableBytes(of: &gap.log_uuid) { $0.copyBytes(from: uuid) }
     return gap
   }
+
+  /// Records that its rate allows now.
+  func paced(now: Int64) -> Int { pace?.room(now: now) ?? .max }
+
+  /// When its rate allows more.
+  var nextPortion: Int64 { pace?.next ?? 0 }
 
   enum Supply: Equatable {
     /// Read now: there is a full batch, or it has waited long enough, or there may be nothing, which reading tells.

@@ -19,6 +19,7 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
   private let worker: SubscriberWorker
   private let readers: [any StreamReader]
   private let replay = ReplayQueue()
+  private let slot = ReplaySlot()
   private let streams: [(name: String, logUUID: LogUUID)]
   private let stateDirectory: String
   private let deadLetterStream: String
@@ -32,13 +33,12 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
     case stuck
   }
 
-  /// `readers`: one for each of the subscriber's streams, used by this subscriber alone. `dataDirectory`: the daemon's,
-  /// in which plugins have their state.
+  /// `readers`: one for each of the subscriber's streams, used by this subscriber alone; without any it is given what is
+  /// replayed and nothing else. `dataDirectory`: the daemon's, in which plugins have their state.
   package init(
     settings: SubscriberSettings, plugin: LoadedPlugin, readers: [any StreamReader], dataDirectory: String,
     deadLetters: any DeadLetterSink, hostVersion: String, generation: UInt64 = 1, logger: Logger
   ) {
-    precondition(!readers.isEmpty)
     name = settings.name
     self.plugin = plugin
     self.readers = readers
@@ -51,15 +51,14 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
     logger[metadataKey: "subscriber"] = "\(settings.name)"
     self.logger = logger
     let tracker = SettleTracker(
-      fresh: readers.map(\.cursor) + [replay.cursor], policy: options.retry, order: options.order,
-      seed: UInt64.random(in: 0...UInt64.max))
+      fresh: readers.map(\.cursor) + [replay.cursor, 1], policy: options.retry, order: options.order,
+      replayStream: readers.count + 1, seed: UInt64.random(in: 0...UInt64.max))
     services = HostServices(
       subscriber: settings.name, hostVersion: hostVersion, stateDirectory: stateDirectory, tracker: tracker,
       logger: logger)
     worker = SubscriberWorker(
-      settings: settings, plugin: plugin, options: options, readers: readers, replay: replay,
-      services: services,
-      shared: shared, deadLetters: deadLetters, logger: logger)
+      settings: settings, plugin: plugin, options: options, readers: readers, replay: replay, slot: slot,
+      services: services, shared: shared, deadLetters: deadLetters, logger: logger)
   }
 
   /// Makes the instance on its own thread and returns when the plugin's `create` has: a config that it refuses shows
@@ -117,6 +116,7 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
       interrupt()
       guard waitUntilDone(deadline) else {
         shared.enter(.stuck)
+        slot.close()
         logger.error("the plugin did not stop in time and is left behind", metadata: ["plugin": "\(plugin.path)"])
         return .stuck
       }
@@ -133,6 +133,18 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
 
   /// Gives up what is not in the plugin's hands.
   package func cancel(_ ticket: ReplayTicket) { replay.cancel(ticket) }
+
+  /// Has a part of a stream delivered once more, beside what else is to come: one at a time. From any thread. A refused
+  /// one is over.
+  package func replay(_ range: StreamReplay) throws(ReplayRefusal) {
+    do throws(ReplayRefusal) {
+      try slot.submit(range)
+    } catch {
+      range.reader.close()
+      throw error
+    }
+    services.bell.ring()
+  }
 
   private func waitUntilDone(_ deadline: Int64) -> Bool {
     while !shared.life.withLock({ $0.isDone }) {
@@ -165,7 +177,7 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
       failedStarts: life.failedStarts, failedDeliveries: life.failedDeliveries, counts: counts,
       gapsByReason: zip(GapReason.allCases, life.gaps).map { ($0, $1) }, held: life.held,
       unreadable: life.unreadable.min { $0.key < $1.key }?.value, deadLetterStream: deadLetterStream,
-      lostLetters: life.lostLetters, cutLetters: life.cutLetters,
+      lostLetters: life.lostLetters, cutLetters: life.cutLetters, replayed: life.replayed, replay: slot.current,
       openRecords: open, lastDelivery: last == 0 ? 0 : Clock.wall() - (Clock.monotonic() - last),
       streams: streams.indices.map { index in
         SubscriberStatus.Stream(

@@ -19,6 +19,8 @@ final class SubscriberShared: Sendable {
     /// Dead records that were gone before they could be kept, and letters that were cut.
     var lostLetters: UInt64 = 0
     var cutLetters: UInt64 = 0
+    /// Of all replays of parts of streams.
+    var replayed = ReplayedRecords()
     /// What became of the first `create`: nil while it has not returned.
     var firstCreate: Result<Void, HostError>?
     /// The thread's body is over.

@@ -42,6 +42,13 @@ extension SubscriberStatus {
         samples: gapsByReason.map {
           .init(subscriber + [("reason", $0.reason.rawValue)], Double($0.gaps.records))
         }),
+      MetricFamily(
+        "sluice_subscriber_replayed_records_total", .counter,
+        help: "Records of replayed parts of streams, by what became of them.",
+        samples: [
+          ("delivered", replayed.delivered), ("rejected", replayed.rejected), ("gone", replayed.gone),
+          ("passed", replayed.passed),
+        ].map { .init(subscriber + [("outcome", $0.0)], Double($0.1)) }),
       counter("restarts", restarts, "Instances that ended and were made anew."),
       MetricFamily(
         "sluice_subscriber_settle_faults_total", .counter,

@@ -54,6 +54,9 @@ package struct SubscriberStatus: Sendable {
   package var lostLetters: UInt64
   /// Dead letters that did not fit and have not all of their record.
   package var cutLetters: UInt64
+  /// Of all replays of parts of streams, and the one that is under way.
+  package var replayed: ReplayedRecords
+  package var replay: StreamReplay?
   package var openRecords: Int
   /// ns since 1970; 0 before the first.
   package var lastDelivery: Int64

@@ -36,6 +36,8 @@ extension SubscriberWorker {
     descriptor.last_lsn = chosen.lastLSN
     descriptor.ack_deadline_ns = deadline
     if let replay = feed.replay { describe(replay, chosen.count, &descriptor) }
+    if feed.range != nil { descriptor.flags |= UInt32(SLU_BATCH_REPLAY) }
+    if chosen.attempt == 1 { feed.pace?.use(chosen.count) }
     services.useCredit(chosen.count)
     let creditEpoch = services.creditEpoch
     services.beginDelivery(lease: chosen.token, pin: batch.pin)
@@ -46,10 +48,10 @@ extension SubscriberWorker {
     let end = Clock.monotonic()
     shared.lastDelivery.store(end, ordering: .relaxed)
     shared.deliveryTimes.observe(Double(end - now) / 1e9)
-    if chosen.attempt == 1, feed.replay == nil {
+    if chosen.attempt == 1, feed.replay == nil, feed.range == nil {
       shared.delays.observe(Double(max(0, Clock.wall() - ingestTime)) / 1e9)
     }
-    return conclude(rc, token: chosen.token, count: chosen.count, creditEpoch: creditEpoch, now: end)
+    return conclude(rc, feed, token: chosen.token, count: chosen.count, creditEpoch: creditEpoch, now: end)
   }
 
   /// Lets the plugin see the records as their own log has them.
@@ -82,7 +84,8 @@ extension SubscriberWorker {
     let (first, count) = (batch.firstLSN, batch.count)
     // Only this thread gives out tokens.
     let token = nextToken
-    if feed.matcher == nil, builder.fill(from: batch, token: token, attempt: 1, names: feed.names) {
+    let isWithin = feed.range.map { batch.lastLSN <= $0.last } ?? true
+    if feed.matcher == nil, isWithin, builder.fill(from: batch, token: token, attempt: 1, names: feed.names) {
       let bytes = batch.bytes
       let opened = services.tracker.withLock { tracker in
         tracker.count(deliveredBytes: bytes)
@@ -117,6 +120,7 @@ extension SubscriberWorker {
     var bytes = 0
     for index in 0..<batch.count {
       let record = batch[index]
+      if let end = feed.range?.last, batch.firstLSN + UInt64(index) > end { return end }
       guard feed.matcher?.matches(record) ?? (record.type == RecordLayout.typeData) else { continue }
       bytes += record.length
       guard offsets.count < room, offsets.isEmpty || bytes <= options.bytes else {
@@ -130,11 +134,16 @@ extension SubscriberWorker {
   // MARK: What the plugin answered
 
   /// Draws the consequences of what `deliver` answered.
-  private func conclude(_ rc: slu_rc, token: UInt64, count: Int, creditEpoch: UInt64, now: Int64) -> Turn {
+  private func conclude(
+    _ rc: slu_rc, _ feed: StreamFeed, token: UInt64, count: Int, creditEpoch: UInt64, now: Int64
+  ) -> Turn {
     let code = ReturnCode(rc)
     switch code {
     case .ok, .accepted:
       services.tracker.withLock { _ = $0.finish(token: token, code == .ok ? .ok : .accepted, now: now) }
+      feed.refusals = 0
+      // That old records are taken says nothing of why new ones were not.
+      if feed.range != nil { return .served }
       if failures > 0 { shared.life.withLock { $0.failedDeliveries = 0 } }
       failures = 0
       return .served
@@ -146,12 +155,12 @@ extension SubscriberWorker {
       busySince = creditEpoch
       return .served
     default:
-      return fail(code, "deliver answered " + error.pointee.description(of: rc), token: token, now: now)
+      return fail(code, "deliver answered " + error.pointee.description(of: rc), feed, token: token, now: now)
     }
   }
 
   /// The records without a verdict come again, or are dead if that was their last attempt; `why` goes with them.
-  private func fail(_ code: ReturnCode, _ why: String, token: UInt64, now: Int64) -> Turn {
+  private func fail(_ code: ReturnCode, _ why: String, _ feed: StreamFeed, token: UInt64, now: Int64) -> Turn {
     let number = error.pointee.code
     let due = why.withBytes { why in
       services.tracker.withLock { tracker in
@@ -161,9 +170,18 @@ extension SubscriberWorker {
     }
     shared.life.withLock { life in
       life.lastError = why
-      life.failedDeliveries += 1
+      if feed.range == nil { life.failedDeliveries += 1 }
     }
     if code == .fatal || code == .config { return .broken(why) }
+    if feed.range != nil {
+      // What is live does not wait for a replay that fails.
+      feed.holdUntil = due
+      feed.refusals = min(feed.refusals + 1, 64)
+      if feed.refusals.nonzeroBitCount == 1 {
+        logger.warning("delivery of a replay failed", metadata: ["why": "\(why)", "in_a_row": "\(feed.refusals)"])
+      }
+      return .served
+    }
     failures = min(failures + 1, 64)
     // In a long row of failures one line in 2ⁿ is enough.
     if failures.nonzeroBitCount == 1 {

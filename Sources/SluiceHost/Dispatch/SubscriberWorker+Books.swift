@@ -19,11 +19,13 @@ extension SubscriberWorker {
       giveAway(now: now)
       endReplays()
     }
+    bookReplay()
     for (stream, feed) in feeds.enumerated() where cursors[stream] > feed.reader.cursor {
       // After a retry the reader stands below records that were read, and settled, before.
       if feed.reader.position < cursors[stream] { feed.reader.seek(to: cursors[stream]) }
       feed.reader.settle(below: cursors[stream])
     }
+    endReplayIfDone()
   }
 
   /// Hands what was rejected to the dead letter sink; what it keeps is settled.
@@ -59,7 +61,7 @@ extension SubscriberWorker {
 
   /// What was rejected again is settled with that: its dead letter is there.
   private func endReplays() {
-    let stream = feeds.count - 1
+    let stream = queueStream
     let rejected = services.tracker.withLock { $0.rejectedRanges(of: stream) }
     guard !rejected.isEmpty else { return }
     for range in rejected { replay.reject(first: range.first, last: range.last) }

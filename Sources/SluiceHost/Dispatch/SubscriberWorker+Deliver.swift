@@ -17,6 +17,7 @@ extension SubscriberWorker {
     while !shared.isStopping {
       let now = Clock.monotonic()
       keepBooks(now: now)
+      takeUpReplay(now: now)
       var wake = booksDue
       if isPaused(now: now) {
         wake = min(wake, pausedUntil)
@@ -24,8 +25,7 @@ extension SubscriberWorker {
         var served = false
         for step in 0..<feeds.count where !served {
           let stream = (turn + step) % feeds.count
-          let mayHaveWork = if let replay = feeds[stream].replay { replay.hasWork } else { !isHeld }
-          guard mayHaveWork else { continue }
+          guard mayHaveWork(feeds[stream]) else { continue }
           switch serve(stream, now: now) {
           case .served:
             turn = stream + 1
@@ -42,6 +42,11 @@ extension SubscriberWorker {
     return .asked
   }
 
+  /// Dead letters that do not get away hold what makes such letters: not what is delivered once more.
+  private func mayHaveWork(_ feed: StreamFeed) -> Bool {
+    feed.replay.map(\.hasWork) ?? (feed.range != nil || !isHeld)
+  }
+
   private func isPaused(now: Int64) -> Bool {
     guard pausedUntil > now else { return false }
     guard let busySince, services.creditEpoch != busySince else { return true }
@@ -54,8 +59,11 @@ extension SubscriberWorker {
   private func serve(_ stream: Int, now: Int64) -> Turn {
     let feed = feeds[stream]
     guard feed.holdUntil <= now else { return .later(feed.holdUntil) }
+    let pace = feed.paced(now: now)
     let plan = services.tracker.withLock { tracker -> (StreamPlan, UInt64, Int) in
-      let room = min(options.records, options.maxInflight - tracker.openRecords, services.room)
+      var room = min(options.records, options.maxInflight - tracker.openRecords, services.room)
+      // Half of what the plugin takes at a time is for what is live.
+      if feed.range != nil { room = min(room, max(1, options.maxInflight / 2) - tracker.openRecords(of: stream)) }
       return (tracker.plan(stream: stream, now: now, maxRecords: room), tracker.freshLSN(of: stream), room)
     }
     switch plan {
@@ -68,6 +76,11 @@ extension SubscriberWorker {
       if feed.reader.position != first { feed.reader.seek(to: first) }
       // Replays are all there already.
       if feed.replay != nil { return read(feed, stream, room: room, retrying: nil, now: now) }
+      if let range = feed.range {
+        guard first <= range.last else { return .nothing }
+        guard pace > 0 else { return .later(feed.nextPortion) }
+        return read(feed, stream, room: min(room, pace), retrying: nil, now: now)
+      }
       let (records, bytes) = reach(of: feed, room: room)
       switch feed.supply(now: now, maxRecords: records, maxBytes: bytes, wait: options.waitNanoseconds) {
       case .filling(let until): return .later(until)
@@ -78,7 +91,10 @@ extension SubscriberWorker {
 
   /// How much of the log is read at a time: with `match` there is more to look through than to deliver.
   private func reach(of feed: StreamFeed, room: Int) -> (records: Int, bytes: Int) {
-    feed.matcher == nil ? (room, options.bytes) : (batch.capacity, max(options.bytes, Limits.matchScanBytes))
+    let (records, bytes) =
+      feed.matcher == nil ? (room, options.bytes) : (batch.capacity, max(options.bytes, Limits.matchScanBytes))
+    guard let last = feed.range?.last else { return (records, bytes) }
+    return (Int(min(UInt64(records), last - feed.reader.position + 1)), bytes)
   }
 
   /// `room`: messages that may be delivered.
@@ -102,6 +118,12 @@ extension SubscriberWorker {
         batch.release()
         // What was to be delivered again is gone, without a trace in the log.
         return tellGap(feed, stream, first: retrying.first, last: next - 1, .unknown)
+      }
+      if let last = feed.range?.last, batch.firstLSN > last {
+        // Up to the end of the range there were only LSNs that no record ever had.
+        batch.release()
+        _ = services.tracker.withLock { $0.discard(stream: stream, first: last, last: last) }
+        return .served
       }
       return deliver(feed, stream, retrying: retrying, room: room, now: now)
     case .gap(let first, let last, let reason):
@@ -142,8 +164,19 @@ extension SubscriberWorker {
   }
 
   private func tellGap(_ feed: StreamFeed, _ stream: Int, first: UInt64, last: UInt64, _ reason: GapReason) -> Turn {
+    let last = min(last, feed.range?.last ?? last)
     let lost = services.tracker.withLock { $0.discard(stream: stream, first: first, last: last) }
     guard lost > 0, feed.replay == nil else { return .served }
+    if feed.range != nil {
+      services.tracker.withLock { $0.replayed.gone += lost }
+      logger.warning(
+        "records to be replayed are gone",
+        metadata: [
+          "stream": "\(feed.reader.streamName)", "lsn": "\(first)...\(last)", "records": "\(lost)",
+          "reason": "\(reason.rawValue)",
+        ])
+      return .served
+    }
     shared.life.withLock { life in
       let place = GapReason.allCases.firstIndex(of: reason) ?? 0
       life.gaps[place].count += 1

@@ -24,9 +24,17 @@ final class SubscriberWorker: @unchecked Sendable {
   let options: DeliveryOptions
   let services: HostServices
   let shared: SubscriberShared
-  /// The streams, and behind them what an operator wants delivered again.
-  let feeds: [StreamFeed]
+  /// The streams, behind them the records that an operator wants delivered again, and while there is one the part of a
+  /// stream.
+  var feeds: [StreamFeed]
   let replay: ReplayQueue
+  let slot: ReplaySlot
+  /// The places of these two among the streams.
+  let queueStream: Int
+  let rangeStream: Int
+  let match: SubscriberSettings.Match?
+  /// What the books have counted of the replay.
+  var replayed = ReplayedRecords()
   let desk: DeadLetterDesk
   let logger: Logger
   let configJSON: String
@@ -64,8 +72,8 @@ final class SubscriberWorker: @unchecked Sendable {
 
   init(
     settings: SubscriberSettings, plugin: LoadedPlugin, options: DeliveryOptions, readers: [any StreamReader],
-    replay: ReplayQueue, services: HostServices, shared: SubscriberShared, deadLetters: any DeadLetterSink,
-    logger: Logger
+    replay: ReplayQueue, slot: ReplaySlot, services: HostServices, shared: SubscriberShared,
+    deadLetters: any DeadLetterSink, logger: Logger
   ) {
     name = settings.name
     self.plugin = plugin
@@ -75,11 +83,15 @@ final class SubscriberWorker: @unchecked Sendable {
     self.shared = shared
     self.logger = logger
     self.replay = replay
+    self.slot = slot
+    match = settings.match
+    queueStream = readers.count
+    rangeStream = readers.count + 1
     feeds = readers.map { StreamFeed($0, match: settings.match) } + [StreamFeed(replay)]
-    cursors = feeds.map(\.reader.cursor)
+    cursors = feeds.map(\.reader.cursor) + [1]
     desk = DeadLetterDesk(
       subscriber: settings.name, streams: readers.count, sink: deadLetters, bell: services.bell, logger: logger)
-    let isSelective = feeds.contains { $0.matcher != nil }
+    let isSelective = settings.match != nil
     batch = RecordBatch(capacity: isSelective ? max(options.records, Limits.matchScanRecords) : options.records)
     builder = MessageBuilder(capacity: options.records)
     offsets.reserveCapacity(options.records)
@@ -231,6 +243,7 @@ final class SubscriberWorker: @unchecked Sendable {
       if life.state != .stuck { life.state = .stopped }
     }
     // Who left the thread behind has closed the others.
+    closeReplay()
     if isAbandoned { replay.close() } else { for feed in feeds { feed.reader.close() } }
     shared.progress.ring()
   }
