@@ -1,14 +1,14 @@
 import Glibc
 
 /// Why a file could not be read.
-struct FileReadError: Error {
-  var message: String
+package struct FileReadError: Error {
+  package var message: String
 }
 
-enum FileReading {
+package enum FileReading {
   /// The whole file, at most `limit` bytes. With `regularOnly`, devices and pipes are refused, so that a path out of a
   /// topology can't make the loader wait for ever.
-  static func bytes(of path: String, limit: Int, regularOnly: Bool) throws(FileReadError) -> [UInt8] {
+  package static func bytes(of path: String, limit: Int, regularOnly: Bool) throws(FileReadError) -> [UInt8] {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | (regularOnly ? O_NONBLOCK : 0))
     guard descriptor >= 0 else { throw FileReadError(message: reason(errno)) }
     defer { close(descriptor) }

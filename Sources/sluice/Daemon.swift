@@ -41,7 +41,7 @@ actor Daemon {
   var directory: DataDirectory?
   /// Orphans that the log has told of.
   var toldOrphans: Set<String> = []
-  private let plugins: [String: LoadedPlugin]
+  let plugins: [String: LoadedPlugin]
 
   init(_ loaded: LoadedTopology, from origin: TopologyOrigin, storage: any LogStorage, logger: Logger) {
     topology = loaded.topology
@@ -153,7 +153,7 @@ actor Daemon {
     }
   }
 
-  private func makeDataDirectory() throws(DaemonError) {
+  func makeDataDirectory() throws(DaemonError) {
     let data = topology.daemon.data
     var path = data.hasPrefix("/") ? "" : "."
     for part in data.split(separator: "/") {

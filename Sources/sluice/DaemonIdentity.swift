@@ -25,7 +25,9 @@ extension Daemon {
       }
       if let unsaved { tellUnsaved(unsaved) }
     } catch {
-      throw DaemonError(message: "the data directory: \(error)", status: ExitStatus.ioError)
+      throw DaemonError(
+        message: "the data directory: \(error)",
+        status: error.kind == .locked ? ExitStatus.temporary : ExitStatus.ioError)
     }
   }
 

@@ -104,3 +104,24 @@ enum Timestamp {
       + "T\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec)).\(fraction)Z"
   }
 }
+
+enum DaemonLog {
+  /// Sends what the process logs from now on where the topology wants it. Throws the exit status, after it has said why.
+  static func start(_ settings: DaemonSettings) throws -> Logger {
+    let output: LogOutput
+    switch settings.logTarget {
+    case .stdout: output = LogOutput(standard: STDOUT_FILENO)
+    case .stderr: output = LogOutput(standard: STDERR_FILENO)
+    case .file(let path):
+      guard let file = LogOutput(file: path) else {
+        StandardError.print("cannot open the log file \(path): \(String(cString: strerror(errno)))")
+        throw ExitStatus.cannotCreate
+      }
+      output = file
+    }
+    let level = Logger.Level(rawValue: settings.logLevel.rawValue) ?? .info
+    let format: DaemonLogHandler.Format = settings.logFormat == .json ? .json : .text
+    LoggingSystem.bootstrap { _ in DaemonLogHandler(level: level, format: format, output: output) }
+    return Logger(label: "sluice")
+  }
+}

@@ -117,7 +117,7 @@ extension Daemon {
     }
   }
 
-  private func log(named name: String) -> StreamLog {
+  func log(named name: String) -> StreamLog {
     guard let stream = parts.streams[name] else {
       preconditionFailure("the topology checks that stream \(name) exists")
     }
@@ -126,9 +126,12 @@ extension Daemon {
 
   // MARK: Subscribers
 
-  /// Takes the subscriber's cursors and makes its instance. Nothing of it is left when that fails.
-  func start(_ settings: SubscriberSettings, _ plugin: LoadedPlugin) async throws(DaemonError) -> RunningSubscriber {
-    let logs = settings.streams.map { log(named: $0) }
+  /// Takes the subscriber's cursors and makes its instance. Nothing of it is left when that fails. `isReplayed`: it is to
+  /// be given what is replayed to it and nothing else, and its cursors are let be.
+  func start(
+    _ settings: SubscriberSettings, _ plugin: LoadedPlugin, isReplayed: Bool = false
+  ) async throws(DaemonError) -> RunningSubscriber {
+    let logs = isReplayed ? [] : settings.streams.map { log(named: $0) }
     let (data, logger, next) = (topology.daemon.data, logger, generation + 1)
     try await openLetters(in: settings.deadLetter)
     let deadLetters = StreamDeadLetterSink(log(named: settings.deadLetter))

@@ -32,6 +32,11 @@ struct LoadedTopology: Sendable {
         text: BuiltinTopology.yaml(environment: environment), name: BuiltinTopology.name, environment: environment,
         plugins: library)
     }
+    return try load(result, library: library)
+  }
+
+  /// Goes on behind what the loader found.
+  static func load(_ result: TopologyResult, library: PluginLibrary) throws(Failure) -> LoadedTopology {
     switch result {
     case .failed(let diagnostics): throw .mistakes(diagnostics)
     case .topology(let topology, var warnings):
@@ -84,6 +89,22 @@ struct LoadedTopology: Sendable {
         "plugin \(plugin.path) is not one of the installed ones, and this version can't isolate it in a process",
         help: "if you trust it with the daemon's memory, add `isolation: thread` to this subscriber")
     ]
+  }
+
+  /// Throws the exit status, after it has said why.
+  static func orExit(_ load: () throws(Failure) -> LoadedTopology) throws -> LoadedTopology {
+    do throws(Failure) {
+      return try load()
+    } catch {
+      switch error {
+      case .unreadable(let why):
+        StandardError.print("\(why)")
+        throw ExitStatus.noInput
+      case .mistakes(let diagnostics):
+        report(diagnostics)
+        throw ExitStatus.configuration
+      }
+    }
   }
 
   /// Prints what is wrong as a compiler would, and counts it.

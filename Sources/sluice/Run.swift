@@ -20,7 +20,7 @@ struct Run: ParsableCommand {
       signal ends it at once; what was acknowledged is delivered at the next start.
       SIGHUP reads the topology file again, as `sluice reload` does: what did not change is not touched, and a file with \
       a mistake changes nothing.
-      Exit status: 0 stopped, 65 a stream's directory holds another log, or is damaged and on_corruption is halt, 66 no such file, 74 the disk failed, 78 the topology is wrong, 69 it could not start.
+      Exit status: 0 stopped, 65 a stream's directory holds another log, or is damaged and on_corruption is halt, 66 no such file, 74 the disk failed, 75 another process has the data directory, 78 the topology is wrong, 69 it could not start.
       """)
 
   @Option(
@@ -36,22 +36,10 @@ struct Run: ParsableCommand {
     defer { free(here) }
     let crashes = try crashPoints()
     let origin = TopologyOrigin(path: config, workingDirectory: String(cString: here))
-    let loaded: LoadedTopology
-    do throws(LoadedTopology.Failure) {
-      loaded = try origin.load(calling: config)
-    } catch {
-      switch error {
-      case .unreadable(let why):
-        StandardError.print("\(why)")
-        throw ExitStatus.noInput
-      case .mistakes(let diagnostics):
-        LoadedTopology.report(diagnostics)
-        throw ExitStatus.configuration
-      }
-    }
+    let loaded = try LoadedTopology.orExit { () throws(LoadedTopology.Failure) in try origin.load(calling: config) }
     LoadedTopology.report(loaded.warnings)
-    let logger = try logger(for: loaded.topology.daemon)
-    try enterDirectory(of: loaded.topology)
+    let logger = try DaemonLog.start(loaded.topology.daemon)
+    try Self.enterDirectory(of: loaded.topology)
     ResourceLimits.raise(logger)
     let status = Blocking.wait { await Self.serve(loaded, from: origin, crashes, signals, logger) }
     if status != .success { throw status }
@@ -94,29 +82,11 @@ struct Run: ParsableCommand {
 
   /// Relative paths resolve against the topology's file, those in a plugin's own config too, which only the plugin
   /// knows to be paths: so the file's directory becomes the working directory.
-  private func enterDirectory(of topology: Topology) throws {
+  static func enterDirectory(of topology: Topology) throws {
     guard chdir(topology.directory) == 0 else {
       StandardError.print("cannot enter \(topology.directory): \(String(cString: strerror(errno)))")
       throw ExitStatus.noInput
     }
-  }
-
-  private func logger(for settings: DaemonSettings) throws -> Logger {
-    let output: LogOutput
-    switch settings.logTarget {
-    case .stdout: output = LogOutput(standard: STDOUT_FILENO)
-    case .stderr: output = LogOutput(standard: STDERR_FILENO)
-    case .file(let path):
-      guard let file = LogOutput(file: path) else {
-        StandardError.print("cannot open the log file \(path): \(String(cString: strerror(errno)))")
-        throw ExitStatus.cannotCreate
-      }
-      output = file
-    }
-    let level = Logger.Level(rawValue: settings.logLevel.rawValue) ?? .info
-    let format: DaemonLogHandler.Format = settings.logFormat == .json ? .json : .text
-    LoggingSystem.bootstrap { _ in DaemonLogHandler(level: level, format: format, output: output) }
-    return Logger(label: "sluice")
   }
 }
 

@@ -6,7 +6,7 @@ import ArgumentParser
 enum Main {
   static func main() {
     StandardDescriptors.reserve()
-    if CommandLine.arguments.dropFirst().first == Run._commandName { Signals.block() }
+    if [Run._commandName, Worker._commandName].contains(CommandLine.arguments.dropFirst().first) { Signals.block() }
     Sluice.main()
   }
 }
@@ -29,7 +29,8 @@ struct Sluice: ParsableCommand {
       """,
     version: "sluice \(Version.text)",
     subcommands: [
-      Run.self, Check.self, Reload.self, Status.self, Send.self, Tap.self, Dead.self, Stream.self, Plugin.self,
+      Run.self, Check.self, Reload.self, Status.self, Send.self, Tap.self, Dead.self, Stream.self, Worker.self,
+      Plugin.self,
     ])
 }
 

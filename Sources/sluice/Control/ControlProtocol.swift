@@ -7,6 +7,9 @@
 //               {"verb":"tap","stream":S,"from":"oldest"|"newest"|LSN,"count":N,
 //                "sources":[…],"topics":[GLOB…],"json":{"a.b":[V…]}}     all but the stream may be left out
 //               {"verb":"forget","stream":S,"cursor":NAME}
+//               {"verb":"replay","stream":S,"to":SUBSCRIBER,"from":LSN,"until":LSN,"since":NS,"before":NS,"rate":N}
+//                 of from and since one, of until and before one; an item now and then says how far it is; the replay is
+//                 cancelled when the peer hangs up
 //               {"verb":"dead","do":"list"|"show"|"retry"|"export"|"purge","dead":STREAM,"subscriber":S,"stream":S,
 //                "cause":C,"code":N,"first":LSN,"last":LSN,"limit":N,"all":B}   show needs "first"; retry and purge
 //                                                                              need something that says which, or "all"
@@ -47,6 +50,7 @@ enum ControlRequest: Equatable {
   case tap(TapRequest)
   case dead(DeadRequest)
   case forget(ForgetRequest)
+  case replay(ReplayRequest)
 
   init(parsing line: [UInt8]) throws(ControlError) {
     let value: JSONValue
@@ -57,6 +61,7 @@ enum ControlRequest: Equatable {
     case "reload": self = .reload(dryRun: try members.flag("dry_run"))
     case "tap": self = .tap(try TapRequest(&members))
     case "forget": self = .forget(try ForgetRequest(&members))
+    case "replay": self = .replay(try ReplayRequest(&members))
     case "dead": self = .dead(try DeadRequest(&members))
     case let verb?: throw ControlError(.badRequest, "there is no verb '\(verb)'")
     case nil: throw ControlError(.badRequest, "the request has no verb")

@@ -18,6 +18,7 @@ extension Daemon {
             reply.item(outcome.json)
           case .dead(let request): try request.run(on: view, reply)
           case .forget(let request): try request.run(on: view, reply, logger)
+          case .replay(let request): try request.run(on: view, reply)
           case .tap(let request): try taps.run(request, on: view, reply)
           }
         }

@@ -7,7 +7,7 @@ struct Status: ParsableCommand {
     abstract: "Show how a running daemon fares.",
     discussion: """
       Its generation and last reload, its streams with the cursors of their subscribers (absent ones too), its sources \
-      and its subscribers; and what is left over: cursors that are of no subscriber of the topology, and directories of \
+      and its subscribers, with the replays that go on; and what is left over: cursors that are of no subscriber of the topology, and directories of \
       no stream.
 
         sluice status                     of the daemon whose data is in ./data
@@ -58,6 +58,14 @@ enum StatusText {
     lines += table(
       ["SUBSCRIBER", "PLUGIN", "STATE", "ACKED", "RETRIED", "REJECTED", "LAG", "BEHIND"],
       (status["subscribers"]?.array ?? []).map(subscriber))
+    lines += table(
+      ["REPLAY TO", "STREAM", "FROM", "UNTIL", "AT", "DELIVERED", "REJECTED", "GONE", "STATE"],
+      (status["subscribers"]?.array ?? []).compactMap { subscriber in
+        subscriber["replay"].flatMap { $0 == .null ? nil : $0 }.map { replay in
+          [text(subscriber, "name")]
+            + ["stream", "first", "last", "next_lsn", "delivered", "rejected", "gone", "state"].map { text(replay, $0) }
+        }
+      })
     return lines + absentSubscribers(status) + orphanedStreams(status)
   }
 

@@ -87,6 +87,7 @@ enum StatusReport {
       "unreadable": status.unreadable.map(JSONValue.string) ?? .null, "gaps": .count(status.gaps),
       "lost_records": .count(status.lostRecords), "open_records": .count(status.openRecords),
       "restarts": .count(status.restarts),
+      "replay": status.replay.map { ReplayRequest.json($0, $0.progress) } ?? .null,
       "last_delivery": status.lastDelivery == 0 ? .null : .string(Timestamp.text(status.lastDelivery)),
       "streams": .array(
         status.streams.map { ["name": .string($0.name), "next_lsn": .count($0.cursor), "lag": lag($0.lag)] }),

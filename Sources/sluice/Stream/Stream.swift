@@ -6,7 +6,8 @@ import SluiceTopology
 /// `sluice stream …`.
 struct Stream: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Look at, check, export and repair streams on disk; let go of a cursor of a running daemon.",
+    abstract:
+      "Look at, check, export and repair streams on disk; and have a running daemon replay them or let go of a cursor.",
     discussion: """
       A stream is a directory, DATA/streams/NAME. All that take one but `repair --apply` only read, and may run while a \
       daemon writes.
@@ -17,12 +18,13 @@ struct Stream: ParsableCommand {
         sluice stream export data/streams/events   its records, or what is left
         sluice stream repair data/streams/events   what could be put right
         sluice stream forget events --cursor old   asks the daemon to hold no records for it any more
+        sluice stream replay events --to archive   has the daemon deliver them to one subscriber once more
 
       Exit status: 0 sound, 1 problems found, 2 it can't be read.
       """,
     subcommands: [
       StreamList.self, StreamInspect.self, StreamVerify.self, StreamExport.self, StreamRepair.self,
-      StreamForget.self,
+      StreamForget.self, ReplayCommand.self,
     ])
 }
 
