@@ -280,8 +280,10 @@ package enum Limits {
 
   /// How long a stopping daemon waits for answers and deliveries that are under way.
   package static let drainNanoseconds: Int64 = 10_000_000_000
-  /// How often it looks whether a subscriber still gets nearer to the end.
-  package static let drainPollNanoseconds: Int64 = 200_000_000
+  /// How often it looks whether a subscriber still gets nearer to the end, and for how long it waits for one that does not:
+  /// on a busy machine a batch may take a while.
+  package static let drainPollNanoseconds: Int64 = 50_000_000
+  package static let drainStallNanoseconds: Int64 = 1_000_000_000
   /// The control socket: connections at a time, and of those how many may be taps; the bytes of a request; how long one
   /// may take to come; how long a peer may take nothing of an answer before it is cut.
   package static let maxControlConnections = 16

@@ -144,12 +144,13 @@ actor Daemon {
   /// Waits while the subscriber gets nearer to the end of its streams; one that makes no progress is not waited for.
   private static func deliverRest(of subscriber: SubscriberInstance, until deadline: Int64) {
     let pause = Doorbell()
-    var last = UInt64.max
+    var (last, movedAt) = (UInt64.max, Clock.monotonic())
     while Clock.monotonic() < deadline {
       let left = subscriber.status.streams.reduce(0) { $0 + $1.lag.records }
-      guard left > 0, left < last else { return }
-      last = left
-      pause.wait(until: Clock.monotonic() + Limits.drainPollNanoseconds)
+      let now = Clock.monotonic()
+      if left < last { (last, movedAt) = (left, now) }
+      guard left > 0, now - movedAt < Limits.drainStallNanoseconds else { return }
+      pause.wait(until: now + Limits.drainPollNanoseconds)
     }
   }
 

@@ -14,7 +14,7 @@ import Testing
 
   @Test(
     "While PostgreSQL is down the built-in topology answers 429 at BUFFER_SIZE with memory flat, then drains everything",
-    .timeLimit(.minutes(10)))
+    .timeLimit(.minutes(30)))
   func databaseDown() throws {
     let folder = TemporaryFolder()
     let server = try PostgresServer()
