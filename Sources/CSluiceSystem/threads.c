@@ -2,7 +2,9 @@
 #include "CSluiceSystem.h"
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <stdio.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -20,3 +22,7 @@ void csluice_start_writeback(int fd, int64_t offset, int64_t count) {
 }
 
 int32_t csluice_thread_id(void) { return (int32_t)syscall(SYS_gettid); }
+
+int csluice_bind_to_parent(void) {
+  return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? 0 : -1;
+}

@@ -9,4 +9,8 @@ package enum LinuxCalls {
   package static func startWriteback(_ descriptor: Int32, at offset: Int, count: Int) {
     csluice_start_writeback(descriptor, Int64(offset), Int64(count))
   }
+
+  /// The kernel kills this process when the thread that started it ends; neither it nor its children can gain privileges.
+  /// False, and errno, if it can't be had.
+  package static func bindToParent() -> Bool { csluice_bind_to_parent() == 0 }
 }

@@ -21,8 +21,6 @@ enum UnservedFeatures {
     Feature("sources.*.auth", ["required"], "authentication"),
     Feature("sources.*.tls", "TLS"),
     Feature("subscribers.*.publish", "publishing"),
-    Feature("subscribers.*.isolation", ["process"], "isolation in a process"),
-    Feature("subscribers.*.isolation.process", "isolation in a process"),
   ]
 
   static func check(_ root: YAMLNode, against features: [Feature] = all, sink: DiagnosticSink) {

@@ -44,7 +44,8 @@ struct LoadedTopology: Sendable {
       var findings: [Diagnostic] = []
       for settings in topology.subscribers {
         do {
-          let plugin = try library.load(settings.plugin, pluginDirectories: topology.daemon.plugins)
+          let plugin = try library.load(
+            settings.plugin, pluginDirectories: topology.daemon.plugins, place: place(of: settings, library, topology))
           plugins[settings.name] = plugin
           findings += validate(settings, plugin, in: topology)
         } catch {
@@ -70,25 +71,46 @@ struct LoadedTopology: Sendable {
       }
   }
 
-  /// Isolation in a process is the default for a plugin from elsewhere. Until it is served, such a plugin runs only where
-  /// the topology says that it may share the daemon's process.
+  /// Where a subscriber's plugin runs: as the topology says, else in a process unless it is an installed one that does not
+  /// ask for one.
+  private static func place(
+    of settings: SubscriberSettings, _ library: PluginLibrary, _ topology: Topology
+  ) throws(PluginLoadError) -> PluginPlace {
+    switch settings.isolation {
+    case .thread: return .thread
+    case .process: return .process
+    case .automatic:
+      guard library.lookingPlace == .process else { return .thread }
+      let plugin = try library.load(
+        settings.plugin, pluginDirectories: topology.daemon.plugins, place: library.lookingPlace)
+      return plugin.needsOwnProcess || !PluginLibrary.isInstalled(plugin.path) ? .process : .thread
+    }
+  }
+
+  /// What the plugin and its place have against each other.
   private static func isolationProblem(_ settings: SubscriberSettings, _ plugin: LoadedPlugin, in topology: Topology)
     -> [Diagnostic]
   {
     let place = settings.position.value
-    if plugin.needsOwnProcess {
+    if plugin.needsOwnProcess, !plugin.isIsolated {
       return [
         topology.diagnostic(
-          at: place, .error, "plugin \(plugin.kind) needs a process of its own, which this version does not serve")
+          at: place, .error, "plugin \(plugin.kind) must not run in the daemon's process",
+          help: "say `isolation: process` for this subscriber, or leave isolation out")
       ]
     }
-    guard settings.isolation == .automatic, !PluginLibrary.isInstalled(plugin.path) else { return [] }
-    return [
-      topology.diagnostic(
-        at: place, .error,
-        "plugin \(plugin.path) is not one of the installed ones, and this version can't isolate it in a process",
-        help: "if you trust it with the daemon's memory, add `isolation: thread` to this subscriber")
-    ]
+    guard case .process(let user?, _) = settings.isolation else { return [] }
+    guard let entry = getpwnam(user) else {
+      return [topology.diagnostic(at: place, .error, "isolation.process.user: there is no user '\(user)' here")]
+    }
+    guard geteuid() == 0 || entry.pointee.pw_uid == geteuid() else {
+      return [
+        topology.diagnostic(
+          at: place, .error, "isolation.process.user: only a daemon that runs as root can start processes of '\(user)'",
+          help: "run the daemon as root, or leave `user` out")
+      ]
+    }
+    return []
   }
 
   /// Throws the exit status, after it has said why.

@@ -1,10 +1,14 @@
 import ArgumentParser
+import Glibc
+import SluiceHost
 
 /// The entry. Signals are blocked before anything that takes time, so that an early SIGHUP can't end a daemon that is starting; it
 /// is synchronous because an asynchronous one runs on some other thread, whose mask is not the main thread's.
 @main
 enum Main {
   static func main() {
+    // A plugin's process: before anything that only the commands need.
+    if CommandLine.arguments.dropFirst().first == PluginRunner.command { exit(PluginRunner.run()) }
     StandardDescriptors.reserve()
     if [Run._commandName, Worker._commandName].contains(CommandLine.arguments.dropFirst().first) { Signals.block() }
     Sluice.main()

@@ -78,7 +78,7 @@ struct WorkPlan: Sendable {
     }
     try mustBeDirectory(path)
     let data = "/" + parts.dropLast(2).joined(separator: "/")
-    let isolation = command.isolation == "thread" ? "isolation: thread" : ""
+    let isolation = command.isolation == "auto" ? "" : "isolation: \(command.isolation)"
     let yaml = """
       sluice: 1
       daemon: { data: \(quoted(data)) }

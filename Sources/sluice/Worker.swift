@@ -21,7 +21,7 @@ struct Worker: ParsableCommand {
         sluice worker -c sluice.yaml --subscriber archive
         sluice worker -c sluice.yaml --subscriber archive --stream events --from 2026-08-01T10:00:00Z
         sluice worker data/streams/events --plugin disk --plugin-config '{"path": "rescued"}'
-        sluice worker data/streams/events --plugin ./mine.so --isolation thread --plugin-config @mine.json --from 1
+        sluice worker data/streams/events --plugin ./mine.so --plugin-config @mine.json --from 1
 
       Without a topology file the subscriber is called worker, or as --as says: under that name its cursor is kept in the \
       stream. Nothing is deleted by retention then.
@@ -51,7 +51,7 @@ struct Worker: ParsableCommand {
   @Option(help: "The plugin's config as JSON, or @FILE. Default: {}.")
   var pluginConfig: String?
 
-  @Option(help: "auto, or thread: let a .so that is not an installed one run in this process.")
+  @Option(help: "thread or process. Default: auto, a process for a .so that is not an installed one.")
   var isolation = "auto"
 
   @Option(name: .customLong("as"), help: "The subscriber's name without a topology. Default: worker.")
@@ -85,7 +85,9 @@ struct Worker: ParsableCommand {
       }
     }
     if until != nil && from == nil { throw ValidationError("--until goes with --from") }
-    guard ["auto", "thread"].contains(isolation) else { throw ValidationError("--isolation takes auto or thread") }
+    guard ["auto", "thread", "process"].contains(isolation) else {
+      throw ValidationError("--isolation takes auto, thread or process")
+    }
   }
 
   func run() throws {

@@ -23,14 +23,69 @@ import Testing
     #expect(String(decoding: counted, as: UTF8.self).contains("50"))
   }
 
-  @Test("A plugin from elsewhere is refused unless the topology says that it may share the daemon's process")
-  func aStrangersPluginMustBeAskedIn() throws {
+  /// The processes that a daemon has started.
+  private func children(of daemon: Daemon) -> [pid_t] {
+    let tasks = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(daemon.process.pid)/task")) ?? []
+    return tasks.flatMap { task -> [pid_t] in
+      let list = FileManager.default.contents(atPath: "/proc/\(daemon.process.pid)/task/\(task)/children") ?? Data()
+      return String(decoding: list, as: UTF8.self).split(separator: " ").compactMap { pid_t($0) }
+    }
+  }
+
+  @Test(
+    "A plugin from elsewhere runs in a process of its own, which ends with the daemon, also with one that is killed")
+  func aStrangersPluginHasItsOwnProcess() throws {
     let folder = TemporaryFolder()
-    let plugin = try buildPlugin("examples/plugins/c/tally.c", kind: "tally", in: folder)
-    let topology = spine(
-      folder, subscribers: "  counted: { plugin: \(plugin), streams: [ events ], config: { path: ./t } }")
-    let checked = ChildProcess.run(Products.sluice, ["check", topology])
-    #expect(checked.status == 1 && checked.text.contains("isolation: thread"), "\(checked.text)")
+    let plugin = try buildPlugin("Tests/FixturePlugins/recorder.c", kind: "recorder", in: folder)
+    let topology = spine(folder, subscribers: "  far: { plugin: \(plugin), streams: [ events ], batch: { wait: 1ms } }")
+    #expect(ChildProcess.run(Products.sluice, ["check", topology]).status == 0)
+    var daemon = try #require(Daemon(topology: topology))
+    var connection = try #require(HTTPConnection(port: daemon.port))
+    for i in 0..<100 { #expect(connection.post(#"{"message":"\#(i)"}"#)?.status == 202) }
+    func seen() -> Int {
+      let lines = FileManager.default.contents(atPath: folder.path + "/data/plugins/far/seen") ?? Data()
+      return String(decoding: lines, as: UTF8.self).split(separator: "\n").filter { $0.contains("message") }.count
+    }
+    #expect(eventually { seen() == 100 })
+    let shown = try status(folder)["subscribers"] as? [[String: Any]] ?? []
+    #expect(shown.map { $0["isolation"] as? String } == ["thread", "process"])
+    let runners = children(of: daemon)
+    #expect(runners.count == 1)
+    daemon.crash()
+    #expect(eventually { runners.allSatisfy { kill($0, 0) != 0 } }, "it ends with a daemon that is killed")
+    daemon = try #require(Daemon(topology: topology))
+    connection = try #require(HTTPConnection(port: daemon.port))
+    #expect(connection.post(#"{"message":"more"}"#)?.status == 202)
+    #expect(eventually { seen() >= 101 })
+    #expect(children(of: daemon).count == 1)
+    #expect(daemon.stop() == 0)
+  }
+
+  @Test("A process of a plugin that is killed is started anew, its neighbours go on, and nothing is lost")
+  func aKilledProcessComesAgain() throws {
+    let folder = TemporaryFolder()
+    let plugin = try buildPlugin("Tests/FixturePlugins/recorder.c", kind: "recorder", in: folder)
+    let far =
+      "  far: { plugin: \(plugin), streams: [ events ], batch: { wait: 1ms }, retry: { first: 5ms, max: 20ms } }"
+    let daemon = try #require(Daemon(topology: spine(folder, subscribers: far)))
+    let posting = Posting(port: daemon.port)
+    for _ in 0..<10 {
+      let runner = children(of: daemon)
+      for pid in runner { kill(pid, SIGKILL) }
+      #expect(eventually { !children(of: daemon).isEmpty && children(of: daemon) != runner })
+    }
+    let count = posting.stop()
+    #expect(posting.faults == 0)
+    let far1 = folder.path + "/data/plugins/far/seen"
+    func seen() -> Set<Int> {
+      let lines = String(decoding: FileManager.default.contents(atPath: far1) ?? Data(), as: UTF8.self)
+      return Set(lines.split(separator: "\n").compactMap { Int($0.split(separator: " ").first ?? "") })
+    }
+    #expect(eventually { seen().count == count && deliveredLines(folder.path + "/out").count == count })
+    #expect(daemon.stop() == 0)
+    #expect(seen() == Set(1...count))
+    let letters = ChildProcess.run(Products.sluice, ["stream", "inspect", folder.path + "/data/streams/dead"])
+    #expect(letters.status == 0)
   }
 
   @Test("A subscriber that takes nothing makes producers see 429 at the bound, and delays nobody else; then it drains")

@@ -121,6 +121,10 @@ private func post(_ range: ClosedRange<Int>, to daemon: Daemon, _ word: String =
     _ = folder.write("config.json", config)
     let all = worker(folder, stream, "--plugin", "disk", "--plugin-config", "@config.json", "--as", "third")
     #expect(all.status == 0 && deliveredLines(folder.path + "/rescued").count == 70, "\(all.text)")
+    // A .so from elsewhere has a process of its own.
+    _ = folder.write("data/plugins/late/open", "")
+    let own = worker(folder, stream, "--plugin", folder.path + "/libsluice-gate.so", "--as", "late", "--from", "1")
+    #expect(own.status == 0 && seen(folder) == Array(1...30), "\(own.text)")
   }
 
   @Test("What is not there, or does not go together, is refused with the remedy")
@@ -146,7 +150,7 @@ private func post(_ range: ClosedRange<Int>, to daemon: Daemon, _ word: String =
     refused(66, "DATA/streams/NAME", ["data"] + disk)
     refused(66, "ends at LSN 3", ["data/streams/events"] + disk + ["--from", "4"])
     refused(78, "'path'", ["data/streams/events", "--plugin", "disk"])
-    refused(78, "isolation", ["data/streams/events", "--plugin", folder.path + "/libsluice-gate.so"])
+    refused(64, "--isolation takes", ["data/streams/events"] + disk + ["--isolation", "cage"])
     refused(66, "No such file", ["-c", "none.yaml", "--subscriber", "late"])
   }
 }

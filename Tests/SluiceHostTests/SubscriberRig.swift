@@ -14,7 +14,8 @@ final class SubscriberRig {
 
   init(
     _ fixture: String, n: Int? = nil, readers: [MemoryReader] = [MemoryReader()],
-    deadLetters: (any DeadLetterSink)? = nil, _ change: (inout SubscriberSettings) -> Void = { _ in }
+    deadLetters: (any DeadLetterSink)? = nil, isIsolated: Bool = false, misbehaving: Misbehaviour? = nil,
+    _ change: (inout SubscriberSettings) -> Void = { _ in }
   ) throws {
     var settings = SubscriberSettings(
       name: "it", plugin: fixture, streams: readers.map(\.streamName),
@@ -26,7 +27,10 @@ final class SubscriberRig {
     change(&settings)
     self.readers = readers
     subscriber = SubscriberInstance(
-      settings: settings, plugin: try Fixtures.load(fixture, state: directory.folder("state")), readers: readers,
+      settings: settings,
+      plugin: isIsolated
+        ? try Fixtures.isolate(fixture, misbehaving: misbehaving, state: directory.folder("state"))
+        : try Fixtures.load(fixture, state: directory.folder("state")), readers: readers,
       dataDirectory: directory.path, deadLetters: deadLetters ?? letters, hostVersion: "test", logger: log.logger)
   }
 

@@ -45,6 +45,14 @@ enum Files {
   }
 }
 
+/// What `misbehaving.c` does, and where.
+struct Misbehaviour {
+  var what: String
+  var place: String
+
+  var kind: String { "\(what)-\(place)".replacing("_", with: "-") }
+}
+
 /// The fixture plugins, each compiled once per test process.
 enum Fixtures {
   private static let home = TemporaryDirectory()
@@ -54,21 +62,24 @@ enum Fixtures {
   private static let tests = "/" + "\(#filePath)".split(separator: "/").dropLast(2).joined(separator: "/")
 
   /// Where `libsluice-<name>.so` lies, compiled from Tests/FixturePlugins/<name>.c or, for a `table`, from tables.c.
-  static func directory(_ name: String, table: Bool = false) -> String {
+  static func directory(_ name: String, table: Bool = false, misbehaving: Misbehaviour? = nil) -> String {
     built.withLock { built in
       if let known = built[name] { return known }
       let directory = home.folder(name)
-      compile(name, table: table, to: "\(directory)/libsluice-\(name).so")
+      compile(name, table: table, misbehaving, to: "\(directory)/libsluice-\(name).so")
       built[name] = directory
       return directory
     }
   }
 
-  private static func compile(_ name: String, table: Bool, to target: String) {
-    let source = "\(tests)/FixturePlugins/\(table ? "tables" : name).c"
+  private static func compile(_ name: String, table: Bool, _ misbehaviour: Misbehaviour?, to target: String) {
+    let source = "\(tests)/FixturePlugins/\(misbehaviour == nil ? table ? "tables" : name : "misbehaving").c"
     var arguments = ["cc", "-std=c11", "-D_GNU_SOURCE", "-O1", "-shared", "-fPIC", "-pthread"]
     arguments += ["-I\(tests)/../Sources/CSluice/include", source, "-o", target]
     if table { arguments += ["-DCASE=case_\(name)", "-DKIND=\"\(name)\""] }
+    if let misbehaviour {
+      arguments += ["-DMISBEHAVE=\(misbehaviour.what)", "-DWHERE=\(misbehaviour.place)", "-DKIND=\"\(name)\""]
+    }
     var cArguments = arguments.map { strdup($0) } + [nil]
     defer { cArguments.forEach { free($0) } }
     var child = pid_t()
@@ -79,7 +90,13 @@ enum Fixtures {
 
   /// The fixture's plugin, as a library of its own loads it: its code shares nothing with other tests'.
   static func load(_ name: String, table: Bool = false, state: String) throws -> LoadedPlugin {
-    try PluginLibrary(searchPaths: [directory(name, table: table)], stateDirectory: state).load(name)
+    try PluginLibrary(searchPaths: [directory(name, table: table)], stateDirectory: state, runner: nil).load(name)
+  }
+
+  /// The same in a process of its own for each instance; `misbehaving` is what it is compiled to do.
+  static func isolate(_ name: String, misbehaving: Misbehaviour? = nil, state: String) throws -> LoadedPlugin {
+    try PluginLibrary(searchPaths: [directory(name, misbehaving: misbehaving)], stateDirectory: state)
+      .load(name, place: .process)
   }
 }
 

@@ -28,6 +28,10 @@ int csluice_memory_file(const char *name);
 /* Asks the kernel to begin writing these bytes of a file to the device. A hint: errors are ignored, nothing is durable. */
 void csluice_start_writeback(int fd, int64_t offset, int64_t count);
 
+/* The kernel kills this process when the thread that started it ends, and gives it and its children no privileges that
+ * it does not have. 0, or -1 and errno. */
+int csluice_bind_to_parent(void);
+
 /* A doorbell: a 32-bit futex word, 0 quiet, 1 rung, 2 somebody sleeps. One waiter, any number of ringers.
  * A ring before the wait is not lost. */
 void csluice_doorbell_ring(uint32_t *word);

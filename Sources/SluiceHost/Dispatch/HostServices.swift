@@ -27,18 +27,30 @@ final class HostServices: @unchecked Sendable {
   /// Rises with every `set_credit`: it ends a wait that SLU_BUSY began.
   private let creditCalls = Atomic<UInt64>(0)
   private let ownThread = Atomic<UInt>(0)
+  /// What ended the plugin's process, until the subscriber's thread has seen it.
+  private let crash = Mutex<String?>(nil)
   private var currentLease: UInt64 = 0
   private var currentPin: (any RecordPin)?
 
   let logger: Logger
   let table: UnsafeMutablePointer<slu_host>
   private let texts: [CText]
+  let subscriber: String
+  let hostVersion: String
+  let stateDirectory: String
+  /// For a plugin in a process of its own.
+  let isolation: IsolationSettings?
 
   init(
-    subscriber: String, hostVersion: String, stateDirectory: String, tracker: consuming SettleTracker, logger: Logger
+    subscriber: String, hostVersion: String, stateDirectory: String, isolation: IsolationSettings? = nil,
+    tracker: consuming SettleTracker, logger: Logger
   ) {
     self.tracker = Mutex(tracker)
     self.logger = logger
+    self.subscriber = subscriber
+    self.hostVersion = hostVersion
+    self.stateDirectory = stateDirectory
+    self.isolation = isolation
     bell = Doorbell()
     texts = [CText(hostVersion), CText(subscriber), CText(stateDirectory)]
     table = .allocate(capacity: 1)
@@ -94,6 +106,31 @@ final class HostServices: @unchecked Sendable {
     credit.store(-1, ordering: .relaxed)
     health.withLock { $0 = (.ok, "") }
     return leases.withLock { $0.releaseAll() }
+  }
+
+  // MARK: For a plugin in a process of its own
+
+  /// The process is gone, although nobody ended it.
+  func noteCrash(_ why: String) {
+    crash.withLock { $0 = why }
+    bell.ring()
+  }
+
+  var hasCrashed: Bool { crash.withLock { $0 != nil } }
+
+  func takeCrash() -> String? {
+    crash.withLock { crash in
+      defer { crash = nil }
+      return crash
+    }
+  }
+
+  func log(_ level: UInt32, _ message: String, _ pairs: [(String, String)]) {
+    let level = HostServices.level(level)
+    guard level >= logger.logLevel else { return }
+    var metadata: Logger.Metadata = [:]
+    for (name, value) in pairs.prefix(Limits.maxPluginLogPairs) { metadata[name] = "\(value)" }
+    logger.log(level: level, "\(message)", metadata: metadata)
   }
 
   // MARK: The functions
@@ -231,12 +268,8 @@ extension MetricRequest {
     let needed = MemoryLayout<slu_metric>.offset(of: \.bound_count)! + MemoryLayout<UInt32>.size
     guard Int(metric.pointee.struct_size) >= needed else { return nil }
     let metric = metric.pointee
-    switch metric.kind {
-    case UInt32(SLU_METRIC_COUNTER): kind = .counter
-    case UInt32(SLU_METRIC_GAUGE): kind = .gauge
-    case UInt32(SLU_METRIC_HISTOGRAM): kind = .histogram
-    default: return nil
-    }
+    guard let kind = Kind(metric.kind) else { return nil }
+    self.kind = kind
     guard metric.label_count <= UInt32(Limits.maxPluginMetricLabels), metric.label_count == 0 || metric.labels != nil,
       metric.bounds == nil || metric.bound_count <= UInt32(Limits.maxPluginMetricBounds)
     else { return nil }
@@ -250,5 +283,17 @@ extension MetricRequest {
       )
     }
     bounds = metric.bounds.map { bounds in (0..<Int(metric.bound_count)).map { bounds[$0] } } ?? []
+  }
+}
+
+extension MetricRequest.Kind {
+  /// As the ABI has it.
+  init?(_ kind: UInt32) {
+    switch kind {
+    case UInt32(SLU_METRIC_COUNTER): self = .counter
+    case UInt32(SLU_METRIC_GAUGE): self = .gauge
+    case UInt32(SLU_METRIC_HISTOGRAM): self = .histogram
+    default: return nil
+    }
   }
 }

@@ -71,6 +71,14 @@ struct OpenBatch {
     return lsn(ofSlot: word * 64 + pending[word].trailingZeroBitCount)
   }
 
+  /// The highest LSN without a verdict.
+  var highestPendingLSN: UInt64? {
+    guard pendingCount > 0 else { return nil }
+    var word = (count - 1) >> 6
+    while pending[word] == 0 { word -= 1 }
+    return lsn(ofSlot: word * 64 + 63 - pending[word].leadingZeroBitCount)
+  }
+
   /// Marks the slots as settled and returns how many were pending.
   mutating func settle(_ slots: Range<Int>) -> Int {
     var settled = 0

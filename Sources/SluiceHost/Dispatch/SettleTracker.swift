@@ -23,6 +23,7 @@
 //   abandon             –                  → retry, attempt + 1, due now;     –                 –
 //                                          tokens die
 //   discard (a gap)     → settled          –                                  → settled         –
+//   condemn (a crash)   –                  → rejected                         –                 –
 //   dead letter kept    –                  –                                  –                 → settled
 //
 // A token counts once: the first verdict stands. A verdict on a token that is settled already, whose batch is gone, or
@@ -73,7 +74,12 @@ package struct SettleFaults: OptionSet, Sendable {
 
 /// Records of one stream that no delivery will settle.
 package struct RejectedRange: Equatable, Sendable {
-  package enum Cause: String, Sendable, CaseIterable { case plugin, attemptsExhausted = "attempts_exhausted" }
+  package enum Cause: String, Sendable, CaseIterable {
+    case plugin
+    case attemptsExhausted = "attempts_exhausted"
+    /// It killed the plugin's process again and again.
+    case crash
+  }
   package var first: UInt64
   package var last: UInt64
   package var attempt: UInt32
@@ -336,7 +342,7 @@ package struct SettleTracker: ~Copyable {
     return given
   }
 
-  private mutating func reject(
+  mutating func reject(
     _ slots: Range<Int>, in index: Int, cause: RejectedRange.Cause, code: UInt32, reason: UnsafeRawBufferPointer
   ) {
     var rest = slots
@@ -350,7 +356,7 @@ package struct SettleTracker: ~Copyable {
       switch cause {
       case _ where batches[index].stream == replayStream: replayed.rejected += UInt64(settled)
       case .plugin: counts.rejected += UInt64(settled)
-      case .attemptsExhausted: counts.exhausted += UInt64(settled)
+      case .attemptsExhausted, .crash: counts.exhausted += UInt64(settled)
       }
       openRecords -= settled
       rest = run.upperBound..<slots.upperBound

@@ -54,7 +54,8 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
       fresh: readers.map(\.cursor) + [replay.cursor, 1], policy: options.retry, order: options.order,
       replayStream: readers.count + 1, seed: UInt64.random(in: 0...UInt64.max))
     services = HostServices(
-      subscriber: settings.name, hostVersion: hostVersion, stateDirectory: stateDirectory, tracker: tracker,
+      subscriber: settings.name, hostVersion: hostVersion, stateDirectory: stateDirectory,
+      isolation: plugin.isIsolated ? IsolationSettings(settings.isolation, options) : nil, tracker: tracker,
       logger: logger)
     worker = SubscriberWorker(
       settings: settings, plugin: plugin, options: options, readers: readers, replay: replay, slot: slot,
@@ -112,7 +113,10 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
     shared.stopDeadline.store(max(deadline, 1), ordering: .releasing)
     services.bell.ring()
     guard let thread = thread.withLock({ $0 }) else { return .stopped }
-    if !waitUntilDone(deadline - max(0, deadline - begin) / 4) {
+    let time = max(0, deadline - begin)
+    // A process is killed some time after the interrupt, and is to be gone by the deadline.
+    let reserve = plugin.isIsolated ? min(time / 2, 2 * Limits.isolationGraceNanoseconds) : 0
+    if !waitUntilDone(deadline - max(time / 4, reserve)) {
       interrupt()
       guard waitUntilDone(deadline) else {
         shared.enter(.stuck)
@@ -172,7 +176,8 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
     }
     let last = shared.lastDelivery.load(ordering: .relaxed)
     return SubscriberStatus(
-      name: name, plugin: plugin.kind, version: plugin.version, state: life.state, health: health,
+      name: name, plugin: plugin.kind, version: plugin.version, isIsolated: plugin.isIsolated, state: life.state,
+      health: health,
       healthReason: reason, lastError: life.lastError, generation: generation, restarts: life.restarts,
       failedStarts: life.failedStarts, failedDeliveries: life.failedDeliveries, counts: counts,
       gapsByReason: zip(GapReason.allCases, life.gaps).map { ($0, $1) }, held: life.held,

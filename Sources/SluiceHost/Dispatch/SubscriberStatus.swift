@@ -28,6 +28,8 @@ package struct SubscriberStatus: Sendable {
   package var name: String
   package var plugin: String
   package var version: String
+  /// The plugin has a process of its own.
+  package var isIsolated = false
   package var state: State
   package var health: Health
   /// The plugin's own words.

@@ -155,6 +155,12 @@ extension SubscriberWorker {
       busySince = creditEpoch
       return .served
     default:
+      if services.hasCrashed {
+        let why = suspectOpenRecords()
+        // That is no verdict on them.
+        services.tracker.withLock { _ = $0.finish(token: token, .busy, now: now) }
+        return .broken(why)
+      }
       return fail(code, "deliver answered " + error.pointee.description(of: rc), feed, token: token, now: now)
     }
   }

@@ -19,6 +19,7 @@ extension SubscriberWorker {
       giveAway(now: now)
       endReplays()
     }
+    forgetSuspects()
     bookReplay()
     for (stream, feed) in feeds.enumerated() where cursors[stream] > feed.reader.cursor {
       // After a retry the reader stands below records that were read, and settled, before.

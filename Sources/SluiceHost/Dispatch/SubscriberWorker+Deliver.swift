@@ -17,6 +17,7 @@ extension SubscriberWorker {
     while !shared.isStopping {
       let now = Clock.monotonic()
       keepBooks(now: now)
+      if services.hasCrashed { return .broken(suspectOpenRecords()) }
       takeUpReplay(now: now)
       var wake = booksDue
       if isPaused(now: now) {
@@ -62,6 +63,10 @@ extension SubscriberWorker {
     let pace = feed.paced(now: now)
     let plan = services.tracker.withLock { tracker -> (StreamPlan, UInt64, Int) in
       var room = min(options.records, options.maxInflight - tracker.openRecords, services.room)
+      if !suspects.isEmpty {
+        guard tracker.openBatches == 0 else { return (.hold(until: tracker.earliestAckDeadline), 0, 0) }
+        room = min(room, suspects.most(of: stream))
+      }
       // Half of what the plugin takes at a time is for what is live.
       if feed.range != nil { room = min(room, max(1, options.maxInflight / 2) - tracker.openRecords(of: stream)) }
       return (tracker.plan(stream: stream, now: now, maxRecords: room), tracker.freshLSN(of: stream), room)

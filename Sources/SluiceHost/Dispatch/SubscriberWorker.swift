@@ -61,6 +61,8 @@ final class SubscriberWorker: @unchecked Sendable {
   var cursors: [UInt64]
   /// The stream whose turn it is.
   var turn = 0
+  /// What may have killed the plugin's process.
+  var suspects = CrashSuspects()
 
   enum Ending {
     case asked
@@ -119,7 +121,8 @@ final class SubscriberWorker: @unchecked Sendable {
         life.restarts += 1
       }
       shared.enter(.waiting)
-      let pause = options.retry.delay(afterAttempt: broken, random: jitter.next())
+      // A search for the record that kills it is not to take for ever.
+      let pause = options.retry.delay(afterAttempt: suspects.isEmpty ? broken : 1, random: jitter.next())
       logger.error("instance ended", metadata: ["why": "\(why)", "again_in_ms": "\(pause / 1_000_000)"])
       sleep(until: Clock.monotonic() + pause)
     }
@@ -211,6 +214,7 @@ final class SubscriberWorker: @unchecked Sendable {
     shared.interruptible.withLock { $0 = 0 }
     plugin.table.destroy(instance)
     instance = nil
+    _ = services.takeCrash()
     // Verdicts that came until here count.
     keepBooks(now: Clock.monotonic())
     let forgotten = services.forgetInstance(now: Clock.monotonic())

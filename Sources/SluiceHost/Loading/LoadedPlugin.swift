@@ -34,10 +34,16 @@ package final class LoadedPlugin: @unchecked Sendable {
   package let isExclusive: Bool
   package let needsOwnProcess: Bool
 
+  private let copies: ModuleCopies?
   let table: slu_subscriber
   let original: UnsafePointer<slu_subscriber>
 
+  /// It runs in processes of its own: its code is not in this one.
+  package let isIsolated: Bool
+
   init(_ kind: KindDescription, of module: ModuleDescription, image: ModuleImage, path: String, loadedPath: String) {
+    isIsolated = false
+    copies = nil
     self.kind = kind.kind
     summary = kind.summary
     schemaJSON = kind.schemaJSON
@@ -52,11 +58,36 @@ package final class LoadedPlugin: @unchecked Sendable {
     changedSignals = image.changedSignals
     table = kind.table
     original = kind.original
-    wants = Wants(
-      records: table.want_records, bytes: table.want_bytes, lingerMilliseconds: table.want_linger_ms,
-      maxInflight: table.max_inflight, ackDeadlineMilliseconds: table.ack_deadline_ms)
+    wants = Wants(table)
     isExclusive = table.flags & UInt32(SLU_F_EXCLUSIVE) != 0
     needsOwnProcess = table.flags & UInt32(SLU_F_PROCESS_ONLY) != 0
+  }
+
+  /// One that runs in processes of its own. `copies`: the directory of the copy, kept for as long as they may be started.
+  init(
+    _ kind: RemoteDescription.Kind, of module: RemoteDescription, path: String, loadedPath: String, runner: String,
+    copies: ModuleCopies
+  ) {
+    isIsolated = true
+    let description = IsolatedModule.description(of: kind, path: loadedPath, name: path, runner: runner)
+    self.kind = kind.kind
+    summary = kind.summary
+    schemaJSON = kind.schemaJSON
+    outputs = kind.outputs
+    moduleName = module.name
+    version = module.version
+    vendor = module.vendor
+    runtime = module.runtime
+    abi = "\(module.major).\(module.abiMinor)"
+    self.path = path
+    self.loadedPath = loadedPath
+    changedSignals = []
+    table = description.table
+    original = description.original
+    wants = kind.wants
+    isExclusive = table.flags & UInt32(SLU_F_EXCLUSIVE) != 0
+    needsOwnProcess = table.flags & UInt32(SLU_F_PROCESS_ONLY) != 0
+    self.copies = copies
   }
 }
 

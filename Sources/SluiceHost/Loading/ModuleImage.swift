@@ -31,12 +31,18 @@ struct ModuleImage {
   /// another.
   private static let loading = Mutex<Void>(())
 
-  /// `path`: the private copy; `name`: how messages call the module.
-  static func load(_ path: String, calling name: String) throws(PluginLoadError) -> ModuleImage {
-    try loading.withLock { _ throws(PluginLoadError) in try ModuleImage(loading: path, calling: name) }
+  /// `path`: the private copy; `name`: how messages call the module; `beforeEntry` is called when its code is mapped and
+  /// before its entry is called.
+  static func load(
+    _ path: String, calling name: String, beforeEntry: @Sendable () -> Void = {}
+  ) throws(PluginLoadError) -> ModuleImage {
+    try loading.withLock { _ throws(PluginLoadError) in
+      try ModuleImage(loading: path, calling: name, beforeEntry)
+    }
   }
 
-  private init(loading path: String, calling name: String) throws(PluginLoadError) {
+  private init(loading path: String, calling name: String, _ beforeEntry: @Sendable () -> Void) throws(PluginLoadError)
+  {
     let before = SignalHandlers.current()
     guard let handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) else {
       throw ModuleImage.notLoadable(name, dlerror().map { String(cString: $0) } ?? "dlopen gave no reason", path)
@@ -46,6 +52,7 @@ struct ModuleImage {
       if let symbol = dlsym(handle, major.symbol) { found = (major, unsafeBitCast(symbol, to: Entry.self)) }
     }
     guard let (major, entry) = found else { throw ModuleImage.noEntry(name, handle) }
+    beforeEntry()
     guard let module = entry(major.minor) else {
       throw PluginLoadError(
         .refused, "\(name) refuses to work with this sluice (\(major.symbol)(\(major.minor)) returned NULL)",

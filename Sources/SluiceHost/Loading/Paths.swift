@@ -34,6 +34,15 @@ enum Paths {
     return mkdir(directory, 0o700) == 0 || errno == EEXIST ? 0 : errno
   }
 
+  /// Makes a directory, with all that is in it, another user's; links are given, not followed.
+  static func give(_ path: String, to user: uid_t, _ group: gid_t) {
+    var about = stat()
+    guard lstat(path, &about) == 0 else { return }
+    if about.st_uid != user || about.st_gid != group { lchown(path, user, group) }
+    guard about.st_mode & S_IFMT == S_IFDIR else { return }
+    for name in entries(of: path) { give("\(path)/\(name)", to: user, group) }
+  }
+
   /// Removes a file, or a directory with all that is in it; links are removed, not followed.
   static func remove(_ path: String) {
     guard unlink(path) != 0 else { return }

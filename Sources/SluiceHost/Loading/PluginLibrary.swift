@@ -21,22 +21,46 @@ package struct PluginListing: Sendable {
   package var plugin: Result<LoadedPlugin, PluginLoadError>
 }
 
+/// Where a plugin's code is to run.
+package enum PluginPlace: Hashable, Sendable {
+  /// In the daemon's process.
+  case thread
+  /// In a process for each of its instances.
+  case process
+}
+
 package final class PluginLibrary: PluginSchemaProvider {
+  private struct Key: Hashable {
+    var file: FileIdentity
+    var place: PluginPlace
+  }
+
   private let searchPaths: [String]
   private let stateDirectory: String?
-  private let scanner: any PluginScanner
-  private let loaded = Mutex<[FileIdentity: [LoadedPlugin]]>([:])
+  private let runner: String?
+  private let loaded = Mutex<[Key: [LoadedPlugin]]>([:])
 
-  /// `stateDirectory`: where private copies go, below `daemon.data`; nil puts them into a temporary directory that is
-  /// gone again when the module is mapped, for commands that only look.
+  /// `stateDirectory`: where private copies go, below `daemon.data`; nil puts them into a temporary directory, for
+  /// commands that only look, which is gone when nobody needs it any more. `runner`: a `sluice` that has the first look at
+  /// modules, and runs those that get processes of their own; nil: modules are loaded unseen, and into this process only.
   package init(
     searchPaths: [String] = PluginLibrary.builtInSearchPaths, stateDirectory: String?,
-    scanner: any PluginScanner = InProcessScanner()
+    runner: String? = PluginLibrary.builtInRunner
   ) {
     self.searchPaths = searchPaths
     self.stateDirectory = stateDirectory
-    self.scanner = scanner
+    self.runner = runner
   }
+
+  /// This executable, if it is `sluice`, or the one beside it.
+  package static let builtInRunner: String? = {
+    guard let resolved = realpath(PluginProcess.executable, nil) else { return nil }
+    defer { free(resolved) }
+    let (directory, name) = Paths.split(String(cString: resolved))
+    // Through /proc it is this very file, even when another has been put in its place.
+    if name == "sluice" { return PluginProcess.executable }
+    return Paths.exists("\(directory)/sluice") ? "\(directory)/sluice" : nil
+  }()
 
   /// Beside the executable, and where an installation has its plugins.
   package static let builtInSearchPaths: [String] = {
@@ -90,7 +114,8 @@ package final class PluginLibrary: PluginSchemaProvider {
   /// Every kind in the search path, loaded, or why it can't be.
   package func list(pluginDirectories: [String] = []) -> [PluginListing] {
     kinds(pluginDirectories: pluginDirectories).map { kind, path in
-      PluginListing(kind: kind, path: path, plugin: Result { () throws(PluginLoadError) in try load(path) })
+      PluginListing(
+        kind: kind, path: path, plugin: Result { () throws(PluginLoadError) in try load(path, place: lookingPlace) })
     }
   }
 
@@ -108,7 +133,7 @@ package final class PluginLibrary: PluginSchemaProvider {
     plugin kindOrPath: String, pluginDirectories: [String]
   ) throws(PluginLookupError) -> PluginSchema {
     do {
-      let plugin = try load(kindOrPath, pluginDirectories: pluginDirectories)
+      let plugin = try load(kindOrPath, pluginDirectories: pluginDirectories, place: lookingPlace)
       return PluginSchema(kind: plugin.kind, schemaJSON: plugin.schemaJSON)
     } catch {
       let nearest =
@@ -118,17 +143,24 @@ package final class PluginLibrary: PluginSchemaProvider {
     }
   }
 
+  /// For who only wants to know what a plugin says of itself.
+  package var lookingPlace: PluginPlace { runner == nil ? .thread : .process }
+
   /// Loads the plugin, or returns what was loaded from the same file before.
-  package func load(_ kindOrPath: String, pluginDirectories: [String] = []) throws(PluginLoadError) -> LoadedPlugin {
+  package func load(
+    _ kindOrPath: String, pluginDirectories: [String] = [], place: PluginPlace = .thread
+  ) throws(PluginLoadError) -> LoadedPlugin {
     let wanted = PluginLibrary.isPath(kindOrPath) ? nil : kindOrPath
     let file = try TrustedFile(opening: find(kindOrPath, pluginDirectories: pluginDirectories))
     let name = Paths.split(file.path).name
+    let key = Key(file: file.identity, place: place)
     // Under the lock: a module is loaded by one thread, once.
     let outcome = loaded.withLock { cache -> Result<[LoadedPlugin], PluginLoadError> in
-      if let known = cache[file.identity] { return .success(known) }
+      if let known = cache[key] { return .success(known) }
       do throws(PluginLoadError) {
-        let kinds = try map(file)
-        cache[file.identity] = kinds
+        let isSeen = cache[Key(file: file.identity, place: .process)] != nil
+        let kinds = try place == .process ? describe(file) : map(file, isSeen: isSeen)
+        cache[key] = kinds
         return .success(kinds)
       } catch {
         return .failure(error)
@@ -143,39 +175,30 @@ package final class PluginLibrary: PluginSchemaProvider {
       remedy: "name the file libsluice-<kind>.so after the kind in slu_subscriber.kind")
   }
 
-  private func map(_ file: borrowing TrustedFile) throws(PluginLoadError) -> [LoadedPlugin] {
+  private func map(_ file: borrowing TrustedFile, isSeen: Bool) throws(PluginLoadError) -> [LoadedPlugin] {
     let name = file.path
-    let temporary = stateDirectory == nil ? try PluginLibrary.makeTemporaryDirectory() : nil
-    defer { if let temporary { Paths.remove(temporary) } }
-    let copies = PrivateCopy(
-      modules: temporary ?? "\(stateDirectory ?? "")/modules", setting: temporary == nil ? "daemon.data" : "TMPDIR")
+    let copies = try ModuleCopies(stateDirectory)
+    defer { withExtendedLifetime(copies) {} }
     let copy = try copies.make(of: file)
-    try scanner.scan(copy, calling: name)
+    if let runner, !isSeen { _ = try FirstLook(runner: runner).describe(copy, calling: name) }
     let image = try ModuleImage.load(copy, calling: name)
     let module = try ModuleReader(path: name, hostMinor: image.major.minor).read(image.module)
     return module.kinds.map { LoadedPlugin($0, of: module, image: image, path: name, loadedPath: copy) }
   }
 
-  private static func makeTemporaryDirectory() throws(PluginLoadError) -> String {
-    let base = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
-    var template = Array("\(base)/sluice-modules-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else {
+  /// What a file's kinds say of themselves, ready to be run in processes.
+  private func describe(_ file: borrowing TrustedFile) throws(PluginLoadError) -> [LoadedPlugin] {
+    guard let runner else {
       throw PluginLoadError(
-        .unreadable, "no directory can be made in \(base): \(String(cString: strerror(errno)))",
-        remedy: "set TMPDIR to a directory that can be written to")
+        .notLoadable, "\(file.path) is to run in a process of its own, and there is no sluice to run it", remedy: "")
     }
-    return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let name = file.path
+    let copies = try ModuleCopies(stateDirectory)
+    let copy = try copies.make(of: file)
+    copies.openToOthers(copy)
+    let module = try FirstLook(runner: runner).describe(copy, calling: name)
+    return module.kinds.map {
+      LoadedPlugin($0, of: module, path: name, loadedPath: copy, runner: runner, copies: copies)
+    }
   }
-}
-
-/// Looks at a module before it is mapped into the daemon, where a crash would be the daemon's own.
-package protocol PluginScanner: Sendable {
-  /// Throws if the module must not be loaded. `path`: the private copy; `name`: how messages call it.
-  func scan(_ path: String, calling name: String) throws(PluginLoadError)
-}
-
-/// Leaves the looking to the load itself.
-package struct InProcessScanner: PluginScanner {
-  package init() {}
-  package func scan(_ path: String, calling name: String) throws(PluginLoadError) {}
 }

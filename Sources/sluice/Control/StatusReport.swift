@@ -78,6 +78,7 @@ enum StatusReport {
   private static func subscriber(_ status: SubscriberStatus) -> JSONValue {
     [
       "name": .string(status.name), "plugin": .string(status.plugin), "version": .string(status.version),
+      "isolation": .string(status.isIsolated ? "process" : "thread"),
       "state": .string(status.state.rawValue), "health": .string(status.health.rawValue),
       "ready": .bool(status.isReady), "why_not_ready": status.whyNotReady.map(JSONValue.string) ?? .null,
       "generation": .count(status.generation), "delivered": .count(status.counts.delivered),
