@@ -98,6 +98,13 @@ struct LogRecovery {
           segment: SegmentFile.name(first), offset: 0, first: first, last: witness,
           reason: "no segment is there, and \(witnesses) prove that there were records"))
     }
+    // Deleting begins with the slot that says so.
+    if let slot, let oldest = segments.first, slot.trimLSN < oldest.baseLSN {
+      findings.append(
+        .corruption(
+          segment: SegmentFile.name(slot.trimLSN), offset: 0, first: slot.trimLSN, last: oldest.baseLSN - 1,
+          reason: "the oldest segments are not there, and were not deleted by retention"))
+    }
     var floor: UInt64 = 1
     let tail = try scanTail(slot: slot, witness: witness, floor: &floor)
     return (slot, tail, witness, floor)

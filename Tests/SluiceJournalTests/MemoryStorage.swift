@@ -26,6 +26,8 @@ final class MemoryStorage: LogStorage {
   // MARK: For tests
 
   func put(_ path: String, _ bytes: [UInt8]) { state.withLock { $0.files[path] = bytes } }
+  func remove(_ path: String) { state.withLock { $0.files[path] = nil } }
+  var contents: [String: [UInt8]] { state.withLock { $0.files } }
   func get(_ path: String) -> [UInt8]? { state.withLock { $0.files[path] } }
   var paths: [String] { state.withLock { $0.files.keys.sorted() } }
   var syncs: Int { state.withLock { $0.syncs } }

@@ -91,6 +91,20 @@ struct LogExamination {
           .foreign, slot.offset, "the cursors are those of log \(slot.uuid)",
           "the log can't be opened; `sluice stream repair` sets them aside"))
     }
+    checkHead(pair.newest)
+  }
+
+  /// Whether what lies in front of the oldest segment was deleted, or is missing. A daemon may delete while this reads.
+  private mutating func checkHead(_ slot: CursorSlot?) {
+    guard let slot, slot.uuid == uuid, directory.writer == nil, let first = directory.segments.first,
+      slot.trimLSN < first.baseLSN
+    else { return }
+    var problem = LogProblem(
+      kind: .missing, file: SegmentFile.name(slot.trimLSN), offset: 0,
+      message: "the oldest segments are missing: the cursor slots say from where on records are kept",
+      consequence: "subscribers that are not behind them are told a gap")
+    (problem.firstLSN, problem.lastLSN) = (slot.trimLSN, first.baseLSN - 1)
+    note(problem)
   }
 
   // MARK: Segments
