@@ -20,6 +20,7 @@ struct Throughput {
     }
     let drains = logs.map(Drain.init)
     if isWarm { for log in logs { WarmUp(arguments).run(log) } }
+    let allocations = Allocations.now()
     let before = logs.map(\.status)
     let cpu = ThreadCPU.now()
     let started = Clock.monotonic()
@@ -27,6 +28,7 @@ struct Throughput {
     let producers = logs.map { log in OSThread(name: "produce") { produce(log, size, until: end) } }
     // A thread that has ended is no longer in /proc: the producers are counted while they still run.
     let used = measure(until: end, since: cpu)
+    let allocated = Allocations.json(since: allocations)
     for producer in producers { producer.join() }
     let seconds = Double(Clock.monotonic() - started) / 1e9
     let after = logs.map(\.status)
@@ -36,8 +38,8 @@ struct Throughput {
     let commits = zip(before, after).reduce(0) { $0 + Int($1.1.commits - $1.0.commits) }
     for log in logs { log.close() }
     print(
-      "{\"records\": \(records), \"bytes\": \(bytes), \"commits\": \(commits), \"seconds\": \(seconds), \"cpu\": \(used)}"
-    )
+      "{\"records\": \(records), \"bytes\": \(bytes), \"commits\": \(commits), \"seconds\": \(seconds), \"cpu\": \(used), "
+        + "\"allocations\": \(allocated)}")
   }
 
   private func measure(until end: Int64, since cpu: [String: Double]) -> String {
@@ -78,5 +80,16 @@ struct WarmUp {
       lane.wait(for: last)
     }
     lane.lane.close()
+    settleDown(log)
+  }
+
+  /// Until nothing is deleted any more: what is measured is not the end of the warm-up.
+  private func settleDown(_ log: StreamLog) {
+    var (segments, since) = (log.status.segments, Clock.monotonic())
+    while Clock.monotonic() - since < 500_000_000 {
+      Doorbell().wait(until: Clock.monotonic() + 20_000_000)
+      let now = log.status.segments
+      if now != segments { (segments, since) = (now, Clock.monotonic()) }
+    }
   }
 }
