@@ -37,6 +37,7 @@ actor Daemon {
   var isStopping = false
   var retirement: Task<Void, Never>?
   var control: ControlServer?
+  let watchdog = Watchdog()
   /// From the start on.
   var directory: DataDirectory?
   /// Orphans that the log has told of.
@@ -73,6 +74,7 @@ actor Daemon {
     try await startControl()
     generation = 1
     show()
+    watchdog.start(view)
     await lookForOrphans()
     logger.info(
       "running",
@@ -105,6 +107,7 @@ actor Daemon {
     await close(Array(parts.streams.values))
     // Loops have no connections any more; if they fail to end, the process ends them.
     try? await group.shutdownGracefully()
+    await Blocking.run("stop") { [watchdog] () throws(Never) in watchdog.stop() }
     logger.info("stopped")
     return clean
   }

@@ -151,6 +151,7 @@ extension Daemon {
     parts.subscribers[settings.name] = running
     generation = 1
     show()
+    watchdog.start(view)
     return DeliveryWork(running.instance, logs, ranges)
   }
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import SluiceCore
 import SluiceHost
 import SluiceTopology
 
@@ -111,6 +112,17 @@ struct LoadedTopology: Sendable {
       ]
     }
     return []
+  }
+
+  /// From now on a crash of this process is told with the plugins that are in it.
+  func reportCrashes() {
+    let here = Set(plugins.values.filter { !$0.isIsolated }.map(\.path)).sorted()
+    CrashReport.noteProcess(
+      here.isEmpty
+        ? "sluice: a crash, and no plugin is in this process.\n"
+        : "sluice: a crash. Plugins in this process: \(here.joined(separator: ", ")). "
+          + "With `isolation: process` each has a process of its own.\n")
+    CrashReport.install()
   }
 
   /// Throws the exit status, after it has said why.

@@ -51,6 +51,7 @@ struct Run: ParsableCommand {
     _ logger: Logger
   ) async -> ExitCode {
     Signals.serve()
+    loaded.reportCrashes()
     let daemon = Daemon(loaded, from: origin, storage: crashes ?? LinuxStorage(), logger: logger)
     do throws(DaemonError) {
       try await daemon.start()

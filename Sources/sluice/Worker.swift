@@ -130,6 +130,7 @@ struct Worker: ParsableCommand {
     _ signals: AsyncStream<Int32>, _ logger: Logger
   ) async -> Result<(DeliveryWork.Outcome, Bool), ExitCode> {
     Signals.serve()
+    plan.loaded.reportCrashes()
     let daemon = Daemon(plan.loaded, from: plan.origin, storage: LinuxStorage(), logger: logger)
     let work: DeliveryWork
     do throws(DaemonError) {

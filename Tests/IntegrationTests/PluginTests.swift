@@ -88,6 +88,52 @@ import Testing
     #expect(letters.status == 0)
   }
 
+  @Test("When a plugin in the daemon's process crashes, the daemon's last words name it and the way to isolate it")
+  func aCrashIsAttributed() throws {
+    let folder = TemporaryFolder()
+    let plugin = folder.path + "/libsluice-crasher.so"
+    try compile(
+      "Tests/FixturePlugins/misbehaving.c", to: plugin,
+      [
+        "-fvisibility=hidden", "-D_GNU_SOURCE", "-I\(Products.repository)/Sources/CSluice/include", "-DMISBEHAVE=crash",
+        "-DWHERE=in_deliver", #"-DKIND="crasher""#,
+      ])
+    let far = "  far: { plugin: \(plugin), isolation: thread, streams: [ events ], batch: { wait: 1ms } }"
+    let daemon = try #require(Daemon(topology: spine(folder, subscribers: far)))
+    let connection = try #require(HTTPConnection(port: daemon.port))
+    #expect(connection.post(#"{"message":"bad"}"#)?.status == 202)
+    #expect(daemon.process.exitStatus() == 128 + SIGSEGV)
+    let words = daemon.process.output.first { $0.contains("a crash in the code of plugin") }
+    #expect(
+      words?.contains(plugin) == true && words?.contains("subscriber far") == true
+        && words?.contains("isolation: process") == true, "\(daemon.process.output.suffix(5))")
+  }
+
+  @Test("A stuck plugin holds up neither its neighbours nor a reload that takes it out, nor the end")
+  func aStuckPlugin() throws {
+    let folder = TemporaryFolder()
+    let plugin = try buildPlugin("Tests/FixturePlugins/deaf.c", kind: "deaf", in: folder)
+    let deaf =
+      "  deaf: { plugin: \(plugin), isolation: thread, streams: [ events ], ack_deadline: 50ms, batch: { wait: 1ms } }"
+    let file = spine(folder, subscribers: deaf)
+    let daemon = try #require(Daemon(topology: file))
+    let connection = try #require(HTTPConnection(port: daemon.port))
+    #expect(connection.post(#"{"message":"1"}"#)?.status == 202)
+    #expect(
+      eventually {
+        let shown = (try? status(folder)["subscribers"] as? [[String: Any]]) ?? []
+        return shown.first { $0["name"] as? String == "deaf" }?["state"] as? String == "stuck"
+      })
+    #expect(connection.get("/ready")?.status == 503 && connection.get("/health")?.status == 200)
+    for i in 2...50 { #expect(connection.post(#"{"message":"\#(i)"}"#)?.status == 202) }
+    #expect(eventually { deliveredLines(folder.path + "/out").count == 50 })
+    _ = spine(folder)
+    #expect(reload(folder).status == 0)
+    #expect(connection.post(#"{"message":"51"}"#)?.status == 202)
+    #expect(eventually { deliveredLines(folder.path + "/out").count == 51 })
+    #expect(daemon.stop() != nil, "it ends, whatever the thread that was left behind does")
+  }
+
   @Test("A subscriber that takes nothing makes producers see 429 at the bound, and delays nobody else; then it drains")
   func aSlowSubscriberFillsTheStream() throws {
     let folder = TemporaryFolder()

@@ -32,6 +32,14 @@ void csluice_start_writeback(int fd, int64_t offset, int64_t count);
  * it does not have. 0, or -1 and errno. */
 int csluice_bind_to_parent(void);
 
+/* From now on a signal that ends the process for a fault writes a text to standard error before it goes on to whoever
+ * handled it before: that of the thread, or else that of the process. 0, or -1 and errno. */
+int csluice_report_crashes(void);
+
+/* The calling thread's text, and that of all threads without one; NULL: none. Never freed by who gave it. */
+void csluice_note_for_crash(const char *text);
+void csluice_summary_for_crash(const char *text);
+
 /* A doorbell: a 32-bit futex word, 0 quiet, 1 rung, 2 somebody sleeps. One waiter, any number of ringers.
  * A ring before the wait is not lost. */
 void csluice_doorbell_ring(uint32_t *word);

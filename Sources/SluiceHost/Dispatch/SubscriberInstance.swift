@@ -25,6 +25,8 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
   private let deadLetterStream: String
   private let logger: Logger
   private let thread = Mutex<OSThread?>(nil)
+  /// When the call began that was interrupted last.
+  private let interrupted = Atomic<Int64>(0)
 
   /// What `stop` came to.
   package enum StopOutcome: Equatable, Sendable {
@@ -157,6 +159,21 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
     return true
   }
 
+  // MARK: The watchdog
+
+  /// A call that is over its deadline is interrupted, once, and told; the daemon and its other subscribers go on as
+  /// before. From the watchdog's thread. A process of its own has its own way.
+  package func watch(now: Int64) {
+    guard !plugin.isIsolated, let (since, by) = shared.overdue(at: now) else { return }
+    guard interrupted.exchange(since, ordering: .relaxed) != since else { return }
+    logger.error(
+      "the plugin does not return from a call, and is interrupted",
+      metadata: [
+        "plugin": "\(plugin.path)", "for_ms": "\((now - since) / 1_000_000)", "over_by_ms": "\(by / 1_000_000)",
+      ])
+    interrupt()
+  }
+
   private func interrupt() {
     guard let interrupt = plugin.table.interrupt else { return }
     // Under the lock, so that `destroy` can't come in between.
@@ -169,7 +186,12 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
 
   /// From any thread.
   package var status: SubscriberStatus {
-    let life = shared.life.withLock { $0 }
+    var life = shared.life.withLock { $0 }
+    let now = Clock.monotonic()
+    if let (since, by) = shared.overdue(at: now), by > Limits.overdueCallNanoseconds {
+      life.state = .stuck
+      life.lastError = "the plugin has not returned from a call for \((now - since) / 1_000_000_000) s"
+    }
     let (health, reason) = services.health.withLock { $0 }
     let (counts, open, cursors) = services.tracker.withLock { tracker in
       (tracker.counts, tracker.openRecords, streams.indices.map { tracker.cursor(of: $0) })

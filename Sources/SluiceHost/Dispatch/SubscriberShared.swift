@@ -36,10 +36,29 @@ final class SubscriberShared: Sendable {
   let lastDelivery = Atomic<Int64>(0)
   let deliveryTimes = HistogramCounts()
   let delays = HistogramCounts()
+  /// Of the call that the plugin is in, on the monotonic clock, `.max` if it has none; 0: it is in no call.
+  private let callDeadline = Atomic<Int64>(0)
+  private let callBegan = Atomic<Int64>(0)
   /// The plugin's instance while `interrupt` may be called on it, as a bit pattern; 0: there is none.
   let interruptible = Mutex<UInt>(0)
 
   var isStopping: Bool { stopDeadline.load(ordering: .acquiring) != 0 }
+
+  /// Makes a call of the plugin's that is to return by `deadline`; `now` is when it begins.
+  @inline(__always)
+  func call<Result>(from now: Int64, until deadline: Int64, _ body: () -> Result) -> Result {
+    callBegan.store(now, ordering: .relaxed)
+    callDeadline.store(deadline, ordering: .releasing)
+    defer { callDeadline.store(0, ordering: .releasing) }
+    return body()
+  }
+
+  /// When the call that is under way began, and how far it is over its deadline; nil: there is none that is.
+  func overdue(at now: Int64) -> (since: Int64, by: Int64)? {
+    let deadline = callDeadline.load(ordering: .acquiring)
+    guard deadline > 0, now > deadline else { return nil }
+    return (callBegan.load(ordering: .relaxed), now - deadline)
+  }
 
   func enter(_ state: SubscriberStatus.State) {
     life.withLock { life in

@@ -42,7 +42,7 @@ extension SubscriberWorker {
     let creditEpoch = services.creditEpoch
     services.beginDelivery(lease: chosen.token, pin: batch.pin)
     let ingestTime = builder.messages.pointee.ingest_time_ns
-    let rc = plugin.table.deliver(instance, &descriptor, clearedError())
+    let rc = shared.call(from: now, until: deadline) { plugin.table.deliver(instance, &descriptor, clearedError()) }
     services.endDelivery()
     batch.release()
     let end = Clock.monotonic()

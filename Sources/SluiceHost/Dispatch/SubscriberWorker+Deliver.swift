@@ -195,7 +195,10 @@ extension SubscriberWorker {
       ])
     guard let tell = plugin.table.gap else { return .served }
     var gap = feed.gap(first: first, last: last, reason)
-    let rc = tell(instance, &gap, clearedError())
+    let now = Clock.monotonic()
+    let rc = shared.call(from: now, until: now + options.ackDeadlineNanoseconds) {
+      tell(instance, &gap, clearedError())
+    }
     guard rc < 0 else { return .served }
     let why = "gap answered " + error.pointee.description(of: rc)
     note(why)

@@ -108,6 +108,11 @@ final class SubscriberWorker: @unchecked Sendable {
   /// The thread's body.
   func run() {
     services.adoptThread()
+    if !plugin.isIsolated {
+      CrashReport.noteThread(
+        "sluice: a crash in the code of plugin \(plugin.path), of subscriber \(name). "
+          + "With `isolation: process` it would have ended a process of its own only.\n")
+    }
     for feed in feeds { feed.reader.setDoorbell(services.bell) }
     var broken: UInt32 = 0
     while !shared.isStopping {
@@ -177,7 +182,9 @@ final class SubscriberWorker: @unchecked Sendable {
     guard let start = plugin.table.start else { return nil }
     var attempt: UInt32 = 0
     while true {
-      let rc = start(instance, Clock.monotonic() + Limits.pluginStartNanoseconds, clearedError())
+      let now = Clock.monotonic()
+      let deadline = now + Limits.pluginStartNanoseconds
+      let rc = shared.call(from: now, until: deadline) { start(instance, deadline, clearedError()) }
       if rc == SLU_OK { return nil }
       let why = "start answered " + error.pointee.description(of: rc)
       shared.life.withLock { life in
