@@ -292,6 +292,8 @@ package enum Limits {
   /// may take to come; how long a peer may take nothing of an answer before it is cut.
   package static let maxControlConnections = 16
   package static let maxTaps = 8
+  /// Each of them, as each tap, has one of the control connections for as long as it lasts.
+  package static let maxReplays = 4
   package static let maxControlRequestBytes = 64 << 10
   package static let controlRequestSeconds = 5
   package static let controlSendSeconds = 10

@@ -54,7 +54,7 @@ struct WorkPlan: Sendable {
       settings.streams = [stream]
     }
     for name in settings.streams {
-      try Self.mustBeDirectory("\(loaded.topology.daemon.data)/streams/\(name)")
+      try Self.mustHoldALog("\(loaded.topology.daemon.data)/streams/\(name)")
     }
     loaded.topology.subscribers = [settings]
     loaded.topology.sources = []
@@ -134,6 +134,14 @@ struct WorkPlan: Sendable {
     let result = stat(path, &info)
     guard result == 0, info.st_mode & S_IFMT == S_IFDIR else {
       StandardError.print("\(path): \(result == 0 ? "not a directory" : String(cString: strerror(errno)))")
+      throw ExitStatus.noInput
+    }
+  }
+
+  private static func mustHoldALog(_ path: String) throws {
+    try mustBeDirectory(path)
+    guard entries(of: path).contains(where: { $0.hasSuffix(".slog") }) else {
+      StandardError.print("\(path) holds no log")
       throw ExitStatus.noInput
     }
   }

@@ -119,7 +119,7 @@ struct Worker: ParsableCommand {
 
   private static func place(_ text: String, _ option: String) throws -> ReplayRequest.Place {
     switch try StreamFiles.Position(text, option: option) {
-    case .lsn(let lsn): .lsn(max(lsn, 1))
+    case .lsn(let lsn): .lsn(option == "--from" ? max(lsn, 1) : lsn)
     case .time(let time): .time(max(time, 0))
     }
   }
@@ -137,6 +137,10 @@ struct Worker: ParsableCommand {
       work = try await daemon.startWork(among: plan.streams, replaying: part)
     } catch {
       StandardError.print(error.message)
+      if error.status == ExitStatus.cannotCreate {
+        StandardError.print(
+          "  a worker writes cursors and dead letters: copy the directory, or read it with `sluice stream export`")
+      }
       return .failure(error.status)
     }
     let stopper = Task {

@@ -93,6 +93,7 @@ private func post(_ count: Int, from first: Int = 1, to daemon: Daemon, filler: 
     let late = replay(folder, "--to", "mark", "--from", "11")
     #expect(late.status == 66 && late.text.contains("ends at LSN 10"), "\(late.text)")
     #expect(replay(folder, "--to", "mark", "--from", "2200-01-01").status == 66)
+    #expect(replay(folder, "--to", "mark", "--until", "0").status == 66)
     for wrong in [["--rate", "0"], ["--rate", "fast"], ["--from", "noon"]] {
       #expect(
         ChildProcess.run(Products.sluice, ["stream", "replay", "events", "--to", "mark"] + wrong).status == 64,
@@ -123,6 +124,20 @@ private func post(_ count: Int, from first: Int = 1, to daemon: Daemon, filler: 
     #expect(replay(folder, "--to", "mark", "--from", "4901").status == 0)
     #expect(seen("replay", folder).count == count + 100, "nothing of the cancelled one came after it")
     #expect(daemon.stop() == 0)
+  }
+
+  @Test("When the daemon stops, a replay ends with what was delivered and where to go on, and is no success")
+  func stopped() throws {
+    let folder = TemporaryFolder()
+    let daemon = try start(folder)
+    try post(1000, to: daemon)
+    let slow = ChildProcess(
+      Products.sluice,
+      ["stream", "replay", "events", "--to", "mark", "--rate", "100/s", "--json", "--data", folder.path + "/data"])
+    #expect(slow.line { $0.contains(#""state":"running""#) } != nil)
+    #expect(daemon.stop() == 0)
+    #expect(slow.exitStatus() == 69)
+    #expect(slow.output.contains { $0.contains("go on with --from ") }, "\(slow.output.suffix(3))")
   }
 
   @Test("A reload that changes the subscriber ends its replay and says where to go on; one of another does not")

@@ -147,6 +147,9 @@ private func post(_ range: ClosedRange<Int>, to daemon: Daemon, _ word: String =
     refused(66, "there are: archive, late", ["-c", "sluice.yaml", "--subscriber", "lat"])
     refused(66, "it reads: events", ["-c", "sluice.yaml", "--subscriber", "late", "--stream", "dead"])
     refused(66, "No such file", ["data/streams/none"] + disk)
+    try FileManager.default.createDirectory(
+      atPath: folder.path + "/data/streams/hollow", withIntermediateDirectories: true)
+    refused(66, "holds no log", ["data/streams/hollow"] + disk)
     refused(66, "DATA/streams/NAME", ["data"] + disk)
     refused(66, "ends at LSN 3", ["data/streams/events"] + disk + ["--from", "4"])
     refused(78, "'path'", ["data/streams/events", "--plugin", "disk"])

@@ -7,6 +7,7 @@ extension Daemon {
     let data = topology.daemon.data
     let (view, logger) = (view, logger)
     let taps = Taps()
+    let replays = ReplayPlaces()
     do {
       let server = try await Blocking.run("control") { () throws(ControlFault) in
         try ControlServer(in: data, logger: logger) { [weak self] request, reply throws(ControlError) in
@@ -18,7 +19,7 @@ extension Daemon {
             reply.item(outcome.json)
           case .dead(let request): try request.run(on: view, reply)
           case .forget(let request): try request.run(on: view, reply, logger)
-          case .replay(let request): try request.run(on: view, reply)
+          case .replay(let request): try request.run(on: view, reply, replays)
           case .tap(let request): try taps.run(request, on: view, reply)
           }
         }

@@ -3,6 +3,7 @@ import SluiceCore
 import SluiceHost
 import SluiceJournal
 import SluiceTopology
+import Synchronization
 
 /// Has a part of a stream delivered to one subscriber once more.
 struct ReplayRequest: Equatable {
@@ -29,6 +30,7 @@ struct ReplayRequest: Equatable {
     self.stream = stream
     self.subscriber = subscriber
     from = try Self.place(&members, "from", "since")
+    if from == .lsn(0) { from = .lsn(1) }
     until = try Self.place(&members, "until", "before")
     if let rate = try members.number("rate") {
       guard (1...UInt64(Limits.maxReplayRate)).contains(rate) else {
@@ -43,7 +45,7 @@ struct ReplayRequest: Equatable {
   ) throws(ControlError) -> Place? {
     switch (try members.number(lsn), try members.number(time)) {
     case (nil, nil): return nil
-    case (let lsn?, nil): return .lsn(max(lsn, 1))
+    case (let lsn?, nil): return .lsn(lsn)
     case (nil, let time?): return .time(Int64(clamping: time))
     case (_?, _?): throw ControlError(.badRequest, "'\(lsn)' and '\(time)' say the same thing: give one of them")
     }
@@ -53,7 +55,11 @@ struct ReplayRequest: Equatable {
 
   /// Answers on the connection's thread with how far it is, until it is over. When nobody listens any more, it is
   /// cancelled.
-  func run(on view: DaemonView, _ reply: ControlReply) throws(ControlError) {
+  func run(on view: DaemonView, _ reply: ControlReply, _ places: ReplayPlaces) throws(ControlError) {
+    defer { places.taken.subtract(1, ordering: .relaxed) }
+    guard places.taken.add(1, ordering: .relaxed).newValue <= Limits.maxReplays else {
+      throw ControlError(.busy, "there are \(Limits.maxReplays) replays already")
+    }
     let (log, instance) = try find(in: view.state)
     let range: StreamReplay
     do throws(ReplayRange.Failure) {
@@ -84,7 +90,13 @@ struct ReplayRequest: Equatable {
           .stopping,
           "subscriber '\(subscriber)' ended, by a reload or the daemon's end, and its replay with it at LSN "
             + "\(progress.next); go on with --from \(progress.next)")
-      case .waiting, .running: if !isHeard { return range.cancel() }
+      case .waiting, .running:
+        guard isHeard else {
+          range.cancel()
+          // The peer has gone, or the daemon is stopping and says this while it can.
+          throw ControlError(
+            .stopping, "the replay was cancelled at LSN \(progress.next); go on with --from \(progress.next)")
+        }
       }
     }
   }
@@ -181,4 +193,9 @@ struct ReplayRange {
   func replay(rate: Int? = nil) -> StreamReplay {
     StreamReplay(log.openScan(at: first), first: first, last: last, total: records, rate: rate)
   }
+}
+
+/// How many replays go on.
+final class ReplayPlaces: Sendable {
+  let taken = Atomic<Int>(0)
 }
