@@ -179,6 +179,8 @@ package enum Limits {
   package static let maxModuleHashCollisions = 16
   /// How long `start` of a plugin may take before it is to give up.
   package static let pluginStartNanoseconds: Int64 = 30_000_000_000
+  /// How long a plugin may take to go on with another config.
+  package static let pluginReconfigureNanoseconds: Int64 = 10_000_000_000
   /// How often the watchdog looks, and how long a call that is over its deadline may go on before its subscriber is called
   /// stuck.
   package static let watchdogNanoseconds: Int64 = 200_000_000

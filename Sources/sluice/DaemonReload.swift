@@ -121,6 +121,7 @@ extension Daemon {
         undo.append { await $0.takeBack(started) }
       }
       for change in plan.subscribers.changed {
+        if try await reconfigure(change, from: next, &undo) { continue }
         try await replace(change.name, from: next, &undo)
       }
       for name in plan.sources.added + plan.sources.changed.map(\.name) {
@@ -149,6 +150,37 @@ extension Daemon {
   private func plugin(of name: String, in loaded: LoadedTopology) -> LoadedPlugin {
     guard let plugin = loaded.plugins[name] else { preconditionFailure("a checked subscriber has its plugin") }
     return plugin
+  }
+
+  /// Lets a subscriber of which nothing but its plugin's config is new go on with that. False: it takes another instance.
+  private func reconfigure(
+    _ change: ReloadPlan.Change, from next: LoadedTopology, _ undo: inout [Undo]
+  ) async throws(DaemonError) -> Bool {
+    let name = change.name
+    guard change.settings == ["config"], let before = parts.subscribers[name] else { return false }
+    let settings = settings(name, in: next.topology.subscribers, \.name)
+    switch await offer(settings.configJSON, to: before) {
+    case .needsNew: return false
+    case .failed(let why): throw DaemonError(message: "subscriber \(name): \(why)", status: ExitStatus.unavailable)
+    case .applied:
+      parts.subscribers[name]?.settings = settings
+      undo.append { await $0.configureBack(before) }
+      return true
+    }
+  }
+
+  private func offer(_ configJSON: String, to subscriber: RunningSubscriber) async -> SubscriberInstance.ConfigOutcome {
+    await Blocking.run("configure") { () throws(Never) in subscriber.instance.reconfigure(configJSON) }
+  }
+
+  /// Undoes that: with another instance, if the plugin does not want the old config back.
+  private func configureBack(_ before: RunningSubscriber) async {
+    if await offer(before.settings.configJSON, to: before) == .applied {
+      parts.subscribers[before.settings.name] = before
+    } else {
+      _ = await end(before)
+      await bringBack(before)
+    }
   }
 
   private func replace(_ name: String, from next: LoadedTopology, _ undo: inout [Undo]) async throws(DaemonError) {

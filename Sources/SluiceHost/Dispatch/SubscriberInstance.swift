@@ -159,6 +159,13 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
     return true
   }
 
+  func submit(_ wanted: Reconfiguration) {
+    shared.submit(wanted)
+    services.bell.ring()
+  }
+
+  func withdraw(_ wanted: Reconfiguration) -> Bool { shared.withdraw(wanted) }
+
   // MARK: The watchdog
 
   /// A call that is over its deadline is interrupted, once, and told; the daemon and its other subscribers go on as

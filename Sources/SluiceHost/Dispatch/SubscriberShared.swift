@@ -28,6 +28,9 @@ final class SubscriberShared: Sendable {
   }
 
   let life = Mutex(Life())
+  private let reconfiguration = Mutex<Reconfiguration?>(nil)
+  /// There may be one: so that looking costs an atomic load.
+  private let isReconfigured = Atomic<Bool>(false)
   /// Monotonic time by which the subscriber is to be gone; 0: it is to go on.
   let stopDeadline = Atomic<Int64>(0)
   /// Rings for whoever waits in `start` or `stop`.
@@ -43,6 +46,29 @@ final class SubscriberShared: Sendable {
   let interruptible = Mutex<UInt>(0)
 
   var isStopping: Bool { stopDeadline.load(ordering: .acquiring) != 0 }
+
+  func submit(_ wanted: Reconfiguration) {
+    reconfiguration.withLock { $0 = wanted }
+    isReconfigured.store(true, ordering: .releasing)
+  }
+
+  func takeReconfiguration() -> Reconfiguration? {
+    guard isReconfigured.load(ordering: .acquiring) else { return nil }
+    isReconfigured.store(false, ordering: .relaxed)
+    return reconfiguration.withLock { wanted in
+      defer { wanted = nil }
+      return wanted
+    }
+  }
+
+  /// False if it was taken already.
+  func withdraw(_ wanted: Reconfiguration) -> Bool {
+    reconfiguration.withLock { waiting in
+      guard waiting === wanted else { return false }
+      waiting = nil
+      return true
+    }
+  }
 
   /// Makes a call of the plugin's that is to return by `deadline`; `now` is when it begins.
   @inline(__always)

@@ -18,6 +18,7 @@ extension SubscriberWorker {
       let now = Clock.monotonic()
       keepBooks(now: now)
       if services.hasCrashed { return .broken(suspectOpenRecords()) }
+      reconfigureIfAsked(now: now)
       takeUpReplay(now: now)
       var wake = booksDue
       if isPaused(now: now) {

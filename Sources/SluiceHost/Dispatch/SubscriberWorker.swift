@@ -37,7 +37,8 @@ final class SubscriberWorker: @unchecked Sendable {
   var replayed = ReplayedRecords()
   let desk: DeadLetterDesk
   let logger: Logger
-  let configJSON: String
+  /// Changed by `reconfigure` alone.
+  var configJSON: String
 
   var instance: UnsafeMutableRawPointer?
   let error: UnsafeMutablePointer<slu_error>
