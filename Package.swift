@@ -95,6 +95,9 @@ let package = Package(
       name: "journal-bench",
       dependencies: ["SluiceJournal", "SluiceCore", .product(name: "Histogram", package: "hdrhistogram-swift")],
       path: "Tests/Benchmarks/JournalBench", swiftSettings: strict),
+    .executableTarget(
+      name: "host-bench", dependencies: ["SluiceHost", "SluiceCore", "SluiceTopology", "CSluice", log],
+      path: "Tests/Benchmarks/HostBench", swiftSettings: strict),
     .target(
       name: "JournalSimulation", dependencies: ["SluiceJournal", "SluiceCore"], path: "Tests/JournalSimulation",
       swiftSettings: strict),
