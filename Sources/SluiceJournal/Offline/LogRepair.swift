@@ -19,13 +19,14 @@ package enum LogRepair {
 
   /// `backup`: the name of the directory that the files as they were go to, which is not there yet.
   package static func apply(
-    to path: String, _ options: RepairOptions, backup: String, storage: any LogStorage = LinuxStorage()
+    to path: String, _ options: RepairOptions, backup: String, storage: any LogStorage = LinuxStorage(),
+    onProgress: (Int, Int) -> Void = { _, _ in }
   ) throws(JournalError) -> Outcome {
     // Looked at before the lock's file is made, so that nothing is made in a directory that is no stream's.
     _ = try StreamDirectory(path, storage: storage)
     let lock = try LockFile.take(in: path, on: storage)
     let directory = try StreamDirectory(path, storage: storage, isLocked: true)
-    let plan = try RepairPlan(for: directory, options)
+    let plan = try RepairPlan(for: directory, options, onProgress: onProgress)
     guard !plan.steps.isEmpty else { return Outcome(plan: plan, backup: nil) }
     let carrying = RepairWork(path: path, storage: storage)
     do throws(IOFault) {

@@ -67,12 +67,15 @@ package struct RepairPlan: Sendable, Equatable {
   /// What is wrong and is not repaired, and why.
   package var remarks: [String] = []
 
-  package init(for directory: StreamDirectory, _ options: RepairOptions) throws(JournalError) {
+  /// `onProgress` gets bytes looked at and all there are.
+  package init(
+    for directory: StreamDirectory, _ options: RepairOptions, onProgress: (Int, Int) -> Void = { _, _ in }
+  ) throws(JournalError) {
     var planning = try RepairPlanning(directory, options)
     do throws(IOFault) {
       // First, since what is then made goes by the same temporary names.
       planning.planStrays()
-      try planning.planSegments()
+      try planning.planSegments(onProgress)
       try planning.planQuarantined()
     } catch {
       throw JournalError(error)
@@ -118,8 +121,14 @@ private struct RepairPlanning {
 
   // MARK: Segments
 
-  mutating func planSegments() throws(IOFault) {
+  mutating func planSegments(_ onProgress: (Int, Int) -> Void) throws(IOFault) {
+    let total = directory.segments.reduce(0) { $0 + $1.bytes }
+    var done = 0
     for (place, segment) in directory.segments.enumerated() {
+      defer {
+        done += segment.bytes
+        onProgress(done, total)
+      }
       // Nothing is decided about what can't be read for another reason than its bytes.
       if let refusal = segment.refusal { throw refusal }
       let isNewest = place == directory.segments.count - 1

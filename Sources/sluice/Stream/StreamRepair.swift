@@ -60,16 +60,21 @@ struct StreamRepair: ParsableCommand {
     var options = try explicitOptions()
     try addLostCursors(to: &options)
     let plan: RepairPlan
+    var bar = ProgressBar("repair", unit: .bytes, isShown: !json)
     var backup: String?
     if apply {
       let outcome = try StreamFiles.orExit { () throws(JournalError) in
-        try LogRepair.apply(to: directory, options, backup: "backup-" + Self.stamp(Clock.wall()))
+        defer { bar.clear() }
+        return try LogRepair.apply(to: directory, options, backup: "backup-" + Self.stamp(Clock.wall())) {
+          bar.update($0, of: $1)
+        }
       }
       plan = outcome.plan
       backup = outcome.backup
     } else {
       plan = try StreamFiles.orExit { () throws(JournalError) in
-        try RepairPlan(for: try StreamDirectory(directory), options)
+        defer { bar.clear() }
+        return try RepairPlan(for: try StreamDirectory(directory), options) { bar.update($0, of: $1) }
       }
     }
     if json {
