@@ -61,6 +61,44 @@ import Testing
     #expect(daemon.stop() == 0)
   }
 
+  @Test(
+    "A process with a user of its own has that user's rights, next to no environment, and its state directory",
+    .enabled(if: geteuid() == 0, "only root can give a process another user"))
+  func anotherUser() throws {
+    let folder = TemporaryFolder()
+    chmod(folder.path, 0o755)
+    let plugin = try buildPlugin("Tests/FixturePlugins/recorder.c", kind: "recorder", in: folder)
+    let far =
+      "  far: { plugin: \(plugin), streams: [ events ], batch: { wait: 1ms }, isolation: { process: { user: nobody } } }"
+    let process = Daemon.spawn(topology: spine(folder, subscribers: far), environment: ["SLUICE_SECRET": "hush"])
+    let daemon = try #require(Daemon(awaiting: process))
+    let connection = try #require(HTTPConnection(port: daemon.port))
+    for i in 0..<20 { #expect(connection.post(#"{"message":"\#(i)"}"#)?.status == 202) }
+    let seen = folder.path + "/data/plugins/far/seen"
+    #expect(
+      eventually {
+        let text = String(decoding: FileManager.default.contents(atPath: seen) ?? Data(), as: UTF8.self)
+        return text.split(separator: "\n").filter { $0.contains("message") }.count == 20
+      })
+    let runner = try #require(children(of: daemon).first)
+    let status = String(
+      decoding: FileManager.default.contents(atPath: "/proc/\(runner)/status") ?? Data(), as: UTF8.self)
+    let nobody = try #require(getpwnam("nobody")).pointee
+    func field(_ name: String) -> [String] {
+      let line = status.split(separator: "\n").first { $0.hasPrefix("\(name):") } ?? ""
+      return line.split(whereSeparator: { $0 == "\t" || $0 == " " }).dropFirst().map(String.init)
+    }
+    #expect(field("Uid") == Array(repeating: "\(nobody.pw_uid)", count: 4))
+    #expect(field("Gid") == Array(repeating: "\(nobody.pw_gid)", count: 4) && field("Groups") == ["\(nobody.pw_gid)"])
+    #expect(field("NoNewPrivs") == ["1"])
+    let environment = FileManager.default.contents(atPath: "/proc/\(runner)/environ") ?? Data()
+    #expect(!String(decoding: environment, as: UTF8.self).contains("SLUICE_SECRET"))
+    #expect(daemon.stop() == 0)
+    let unknown = spine(folder, subscribers: far.replacingOccurrences(of: "nobody", with: "no-such-user"))
+    let checked = ChildProcess.run(Products.sluice, ["check", unknown])
+    #expect(checked.status == 1 && checked.text.contains("there is no user 'no-such-user'"), "\(checked.text)")
+  }
+
   @Test("A process of a plugin that is killed is started anew, its neighbours go on, and nothing is lost")
   func aKilledProcessComesAgain() throws {
     let folder = TemporaryFolder()
