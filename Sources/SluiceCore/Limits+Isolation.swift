@@ -18,7 +18,7 @@ extension Limits {
   package static let isolationStopNanoseconds: Int64 = 8_000_000_000
   /// The first look at a module: what its entry may use of the processor, and what all of it may take by the clock.
   package static let scanCPUMicroseconds = 100_000
-  package static let scanNanoseconds: Int64 = 10_000_000_000
+  package static let scanNanoseconds: Int64 = 30_000_000_000
   /// Descriptors that a process may have for the first look: its own, and the libraries that are being loaded.
   package static let scanDescriptors = 64
   /// How often the memory of a process is looked at.

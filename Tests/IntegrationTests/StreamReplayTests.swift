@@ -172,7 +172,7 @@ private func post(_ count: Int, from first: Int = 1, to daemon: Daemon, filler: 
     try post(2000, to: daemon, filler: filler)
     let slow = ChildProcess(
       Products.sluice,
-      ["stream", "replay", "events", "--to", "mark", "--rate", "400/s", "--data", folder.path + "/data"])
+      ["stream", "replay", "events", "--to", "mark", "--rate", "100/s", "--data", folder.path + "/data"])
     #expect(daemon.process.line { $0.contains("replay begins") } != nil)
     try post(12000, from: 2001, to: daemon, filler: filler)
     #expect(slow.exitStatus() == 1)
