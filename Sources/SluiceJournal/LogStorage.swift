@@ -1,3 +1,4 @@
+import Glibc
 import SluiceCore
 
 /// A system call that the world refused.
@@ -146,10 +147,12 @@ package struct LogFile: ~Copyable, Sendable {
 
   /// Zeros from `offset` on.
   package func writeZeros(at offset: Int, count: Int) throws(IOFault) {
-    let zeros = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: Limits.groupAlignment)
-    defer { zeros.deallocate() }
-    zeros.initializeMemory(as: UInt8.self, repeating: 0)
-    try write(UnsafeRawBufferPointer(zeros), at: offset, .nextFill)
+    var at = offset
+    while at < offset + count {
+      let part = min(offset + count - at, Zeros.bytes.count)
+      try write(UnsafeRawBufferPointer(rebasing: Zeros.bytes[..<part]), at: at, .nextFill)
+      at += part
+    }
   }
 
   package func sync(_ point: StoragePoint) throws(IOFault) { try storage.sync(handle, point) }
@@ -166,4 +169,14 @@ package struct LogFile: ~Copyable, Sendable {
   package func checkIdentity() throws(IOFault) {
     if try !storage.isSame(handle, as: path) { throw IOFault(.identity, path, ErrorCode.stale) }
   }
+}
+
+/// Zeros to be written, in memory that never takes any: what is not written to reads as the kernel's one page of zeros.
+private enum Zeros {
+  /// Mapped once, read-only, and never unmapped: nobody can change it.
+  nonisolated(unsafe) static let bytes: UnsafeRawBufferPointer = {
+    let memory = mmap(nil, Limits.zeroFillBytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    guard let memory, memory != MAP_FAILED else { preconditionFailure("no address space for zeros") }
+    return UnsafeRawBufferPointer(start: memory, count: Limits.zeroFillBytes)
+  }()
 }
