@@ -2,6 +2,8 @@
 extension Limits {
   /// One message between the daemon and a plugin's process: a config, a module's description.
   package static let maxIsolationPacketBytes = 8 << 20
+  /// What a published record takes of a packet beside its parts.
+  package static let isolationPublicationBytes = 4 + 8 + 8 + 8 + 4 * 4
   /// What a plugin's process gathers of settlements, lines and metrics during a call before it sends them.
   package static let isolationOutboxBytes = 64 << 10
   /// Batches that may lie in the memory that both see: one on its way, the others retained.

@@ -154,6 +154,21 @@ package enum Limits {
   /// Rejected ranges that may wait for the dead letter stream before nothing more is delivered.
   package static let maxWaitingRejections = 1024
 
+  // MARK: Publishing
+
+  /// Children of records that are not settled: with more, nothing is published until cursors move.
+  package static let maxOpenChildren = 1 << 20
+  /// Of so many children at least those are let go whose parents are settled.
+  package static let childSweepLeast = 4096
+  /// Notes of where children lie in a target stream; with more, two become one.
+  package static let maxChildStretches = 1024
+  package static let maxPublicationsPerCall = 1 << 16
+  /// Calls of `publish` whose records are not durable yet.
+  package static let maxAwaitedPublications = 1024
+  /// How often it is written down from where on children are looked for after a restart.
+  package static let floorsNanoseconds: Int64 = 2_000_000_000
+  package static let maxFloorsFileBytes = 16 << 10
+
   // MARK: Plugins
 
   package static let maxPluginSchemaBytes = 256 << 10

@@ -183,6 +183,8 @@ package struct DefinitionTable: Equatable, Sendable {
 
   package mutating func removeProducer(_ id: UInt32) { producers[id] = nil }
 
+  package func knows(source: String) -> Bool { sources.dropFirst().contains(source) }
+
   package func sourceName(_ id: UInt16) -> String? { Int(id) < sources.count ? sources[Int(id)] : nil }
 
   package func producerName(_ id: UInt32) -> String? { id == 0 ? "" : producers[id]?.name }

@@ -70,6 +70,8 @@ final class LogNames: Sendable {
     hasNews.store(true, ordering: .releasing)
   }
 
+  func knows(source: String) -> Bool { state.withLock { $0.table.knows(source: source) } }
+
   func sourceName(_ id: UInt16) -> String { state.withLock { $0.table.sourceName(id) } ?? "source-\(id)" }
 
   // MARK: Producers

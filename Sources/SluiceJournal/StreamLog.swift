@@ -80,6 +80,7 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
   package var streamName: String { core.options.name }
   package var durability: Durability { core.options.durability }
   package var maxRecordBytes: Int { core.live.maxRecordBytes }
+  package var ringBytes: Int { core.options.ringBytes }
 
   package func openLane(source: String, wake: @escaping @Sendable () -> Void) -> any IngestLane {
     let lane = LogLane(core: core, source: core.names.intern(source: source), wake: wake)
@@ -91,6 +92,10 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
     core.names.producer(named: name, oldestLSN: core.catalog.oldestLSN)
   }
   package var logUUID: LogUUID { core.uuid }
+  /// Whether records of this source may be in the log.
+  package func knows(source: String) -> Bool { core.names.knows(source: source) }
+  /// The last LSN that was given out, to a record that is perhaps not committed yet.
+  package var submittedLSN: UInt64 { core.ring.pending.lastLSN }
 
   // MARK: Out
 

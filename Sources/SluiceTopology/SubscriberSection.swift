@@ -122,7 +122,7 @@ extension TopologyReader {
       for from in streams {
         references.addFlow(from: from.text, to: stream, subscriber: entry.key, at: pair.value.position)
       }
-      return SubscriberSettings.Publication(output: pair.key, stream: stream)
+      return SubscriberSettings.Publication(output: pair.key, stream: stream, at: pair.keyPosition)
     }
   }
 

@@ -48,6 +48,14 @@ package struct SubscriberSettings: Sendable, Equatable {
   package struct Publication: Sendable, Equatable {
     package var output: String
     package var stream: String
+    /// Where the output's name stands.
+    package var position = Unequated<SourcePosition?>(nil)
+
+    package init(output: String, stream: String, at position: SourcePosition? = nil) {
+      self.output = output
+      self.stream = stream
+      self.position = Unequated(position)
+    }
   }
 
   package var name: String

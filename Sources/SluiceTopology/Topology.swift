@@ -23,9 +23,10 @@ package struct Topology: Sendable {
 
   /// A finding at a place of this topology, with its line shown and secrets blanked.
   package func diagnostic(
-    at position: SourcePosition, _ severity: Diagnostic.Severity, _ message: String, help: String? = nil
+    at position: SourcePosition, _ severity: Diagnostic.Severity, _ message: String, suggestion: String? = nil,
+    help: String? = nil
   ) -> Diagnostic {
-    texts.illustrated(Diagnostic(severity, at: position, message, help: help))
+    texts.illustrated(Diagnostic(severity, at: position, message, suggestion: suggestion, help: help))
   }
 }
 

@@ -25,7 +25,7 @@ final class TopologyReader {
     let daemon = self.daemon(top)
     let identities = top["identities"].flatMap { top.path($0, "identities") }
     streamNames = names(top["streams"])
-    sourceNames = names(top["sources"])
+    sourceNames = names(top["sources"]) + publishers(top["subscribers"])
     var streams = collection(top, "streams", example: "events: { durability: fsync }", stream)
     let sources = collection(top, "sources", example: "api: { type: http, listen: …, stream: … }") { entry, path in
       source(entry, path, streams: streams)
@@ -35,6 +35,7 @@ final class TopologyReader {
     if let dead = builtinDead(for: subscribers, beside: streams) { streams.append(dead) }
     checkDeadLetters(subscribers, streams, root)
     checkListeners(sources, admin: daemon.admin, top)
+    checkPublishers(subscribers, sources)
     return Topology(
       file: file, daemon: daemon, identities: identities, streams: streams, sources: sources, subscribers: subscribers,
       texts: sink.texts)
@@ -50,6 +51,12 @@ final class TopologyReader {
   private func names(_ node: YAMLNode?) -> [String] {
     guard case .mapping(let pairs) = node?.content else { return [] }
     return pairs.map(\.key)
+  }
+
+  /// Subscribers that publish: records have them as their source.
+  private func publishers(_ node: YAMLNode?) -> [String] {
+    guard case .mapping(let pairs) = node?.content else { return [] }
+    return pairs.filter { $0.value["publish"] != nil }.map(\.key)
   }
 
   /// Reads every entry of a top-level collection of named things.
@@ -155,6 +162,18 @@ final class TopologyReader {
         at: reader.position.value,
         "sources.\(reader.name) reads standard input, which sources.\(readers[0].name) does already",
         help: "it can be read once; each would get some of the lines")
+    }
+  }
+
+  /// What a subscriber publishes is known by its name, where sources have theirs: a source of that name could pass
+  /// records off as the subscriber's.
+  private func checkPublishers(_ subscribers: [SubscriberSettings], _ sources: [SourceSettings]) {
+    for subscriber in subscribers where !subscriber.publish.isEmpty {
+      guard sources.contains(where: { $0.name == subscriber.name }) else { continue }
+      sink.error(
+        at: subscriber.position.value,
+        "subscribers.\(subscriber.name) publishes, and a source has the same name",
+        help: "give one of them another name: records carry it as their source")
     }
   }
 }

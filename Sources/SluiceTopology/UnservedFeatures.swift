@@ -20,7 +20,6 @@ enum UnservedFeatures {
     Feature("sources.*.framing", ["syslog"], "this framing"),
     Feature("sources.*.auth", ["required"], "authentication"),
     Feature("sources.*.tls", "TLS"),
-    Feature("subscribers.*.publish", "publishing"),
   ]
 
   static func check(_ root: YAMLNode, against features: [Feature] = all, sink: DiagnosticSink) {

@@ -135,6 +135,7 @@ extension Daemon {
     let (data, logger, next) = (topology.daemon.data, logger, generation + 1)
     try await openLetters(in: settings.deadLetter)
     let deadLetters = StreamDeadLetterSink(log(named: settings.deadLetter))
+    let targets = settings.publish.map { PublishTarget(output: $0.output, log: log(named: $0.stream)) }
     let instance = try await Blocking.run("create") { () throws(DaemonError) in
       do {
         var readers: [any StreamReader] = []
@@ -143,7 +144,8 @@ extension Daemon {
             try log.openReader(subscriber: settings.name, start: settings.start, maxLag: settings.maxLag))
         }
         let instance = SubscriberInstance(
-          settings: settings, plugin: plugin, readers: readers, dataDirectory: data, deadLetters: deadLetters,
+          settings: settings, plugin: plugin, readers: readers, publishTargets: targets, dataDirectory: data,
+          deadLetters: deadLetters,
           hostVersion: Version.text, generation: next, logger: logger)
         try instance.start()
         return instance

@@ -64,7 +64,7 @@ struct LoadedTopology: Sendable {
   private static func validate(_ settings: SubscriberSettings, _ plugin: LoadedPlugin, in topology: Topology)
     -> [Diagnostic]
   {
-    isolationProblem(settings, plugin, in: topology)
+    isolationProblem(settings, plugin, in: topology) + publishProblems(settings, plugin, in: topology)
       + plugin.validate(configJSON: settings.configJSON).map { finding in
         topology.diagnostic(
           at: settings.position(ofPointer: finding.pointer), finding.severity == .error ? .error : .warning,
@@ -85,6 +85,19 @@ struct LoadedTopology: Sendable {
       let plugin = try library.load(
         settings.plugin, pluginDirectories: topology.daemon.plugins, place: library.lookingPlace)
       return plugin.needsOwnProcess || !PluginLibrary.isInstalled(plugin.path) ? .process : .thread
+    }
+  }
+
+  /// Outputs that the plugin does not have.
+  private static func publishProblems(_ settings: SubscriberSettings, _ plugin: LoadedPlugin, in topology: Topology)
+    -> [Diagnostic]
+  {
+    settings.publish.filter { !plugin.outputs.contains($0.output) }.map { publication in
+      let has = plugin.outputs.isEmpty ? "none" : plugin.outputs.joined(separator: ", ")
+      return topology.diagnostic(
+        at: publication.position.value ?? settings.position.value, .error,
+        "plugin \(plugin.kind) has no output '\(publication.output)'",
+        suggestion: nearestName(to: publication.output, in: plugin.outputs), help: "its outputs: \(has)")
     }
   }
 

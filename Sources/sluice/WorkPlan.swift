@@ -59,7 +59,7 @@ struct WorkPlan: Sendable {
     loaded.topology.subscribers = [settings]
     loaded.topology.sources = []
     loaded.topology.daemon.admin = nil
-    let needed = settings.streams + [settings.deadLetter]
+    let needed = settings.streams + [settings.deadLetter] + settings.publish.map(\.stream)
     loaded.topology.streams.removeAll { !needed.contains($0.name) }
   }
 

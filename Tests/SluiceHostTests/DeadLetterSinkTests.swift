@@ -154,7 +154,7 @@ final class DeadStream {
     return entries
   }
 
-  private struct Silence: LogObserver {
+  struct Silence: LogObserver {
     func logEvent(_ event: LogEvent) {}
   }
 }

@@ -101,7 +101,7 @@ import Testing
     #expect(rig.stop() == .stopped)
     #expect(
       Array(rig.seen.dropLast()) == [
-        "same id 1", "bad name 0", "other kind 0", "publish -6", "extension 0", "clock 1", "no clock 0", "no lease -7",
+        "same id 1", "bad name 0", "other kind 0", "publish -1", "extension 0", "clock 1", "no clock 0", "no lease -7",
         "lease 0", "again 0",
       ])
     #expect(rig.reader.pinCount == 0)

@@ -6,7 +6,8 @@ import Synchronization
 
 /// A fixture plugin with a subscriber around it, fed from memory.
 final class SubscriberRig {
-  let directory = TemporaryDirectory()
+  /// The daemon's data; that of `after`, whose successor this is.
+  let directory: TemporaryDirectory
   let log = LogCapture()
   let letters = CollectingSink()
   let readers: [MemoryReader]
@@ -14,7 +15,8 @@ final class SubscriberRig {
 
   init(
     _ fixture: String, n: Int? = nil, readers: [MemoryReader] = [MemoryReader()],
-    deadLetters: (any DeadLetterSink)? = nil, isIsolated: Bool = false, misbehaving: Misbehaviour? = nil,
+    deadLetters: (any DeadLetterSink)? = nil, publishTargets: [PublishTarget] = [], isIsolated: Bool = false,
+    misbehaving: Misbehaviour? = nil, after other: SubscriberRig? = nil,
     _ change: (inout SubscriberSettings) -> Void = { _ in }
   ) throws {
     var settings = SubscriberSettings(
@@ -26,12 +28,14 @@ final class SubscriberRig {
     settings.configJSON = n.map { "{\"n\":\($0)}" } ?? "{}"
     change(&settings)
     self.readers = readers
+    directory = other?.directory ?? TemporaryDirectory()
     subscriber = SubscriberInstance(
       settings: settings,
       plugin: isIsolated
         ? try Fixtures.isolate(fixture, misbehaving: misbehaving, state: directory.folder("state"))
         : try Fixtures.load(fixture, state: directory.folder("state")), readers: readers,
-      dataDirectory: directory.path, deadLetters: deadLetters ?? letters, hostVersion: "test", logger: log.logger)
+      publishTargets: publishTargets, dataDirectory: directory.path, deadLetters: deadLetters ?? letters,
+      hostVersion: "test", logger: log.logger)
   }
 
   var reader: MemoryReader { readers[0] }

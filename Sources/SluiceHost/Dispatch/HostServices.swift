@@ -5,8 +5,8 @@
 // subscriber ends.
 //
 // Threads: every function of the table may come on any thread. What they share is behind `tracker` (verdicts),
-// `leases`, `health`, or atomic. No two of these are ever held together, nor is one while plugin code runs; under
-// `leases` a pin may take a lock of its own.
+// `leases`, `health`, the publisher's, or atomic. No two of these are ever held together, but that a publisher asks the
+// tracker, nor is one while plugin code runs; under `leases` a pin may take a lock of its own.
 
 import CSluice
 import Glibc
@@ -40,10 +40,12 @@ final class HostServices: @unchecked Sendable {
   let stateDirectory: String
   /// For a plugin in a process of its own.
   let isolation: IsolationSettings?
+  /// Nil: the topology maps none of the plugin's outputs.
+  let publisher: Publisher?
 
   init(
     subscriber: String, hostVersion: String, stateDirectory: String, isolation: IsolationSettings? = nil,
-    tracker: consuming SettleTracker, logger: Logger
+    publisher: Publisher? = nil, tracker: consuming SettleTracker, bell: Doorbell = Doorbell(), logger: Logger
   ) {
     self.tracker = Mutex(tracker)
     self.logger = logger
@@ -51,7 +53,8 @@ final class HostServices: @unchecked Sendable {
     self.hostVersion = hostVersion
     self.stateDirectory = stateDirectory
     self.isolation = isolation
-    bell = Doorbell()
+    self.publisher = publisher
+    self.bell = bell
     texts = [CText(hostVersion), CText(subscriber), CText(stateDirectory)]
     table = .allocate(capacity: 1)
     table.initialize(to: HostServices.functions)
@@ -160,6 +163,18 @@ final class HostServices: @unchecked Sendable {
     }
   }
 
+  private func publish(_ items: UnsafePointer<slu_publication>?, _ count: UInt32, _ stride: UInt32) -> slu_rc {
+    guard count > 0 else { return SLU_OK }
+    guard let items, stride.isMultiple(of: 8), count <= UInt32(Limits.maxPublicationsPerCall) else {
+      return SLU_E_INVALID
+    }
+    guard let publisher else { return SLU_E_CONFIG }
+    let rc = publisher.publish(UnsafeRawPointer(items), Int(count), Int(stride), tracker)
+    // The thread that delivers looks at what is published anyway when `deliver` returns.
+    if rc == SLU_OK, ownThread.load(ordering: .relaxed) != HostServices.thread { bell.ring() }
+    return rc
+  }
+
   private func setCredit(_ messages: UInt32) {
     credit.store(Int(messages), ordering: .relaxed)
     creditCalls.wrappingAdd(1, ordering: .releasing)
@@ -222,7 +237,9 @@ final class HostServices: @unchecked Sendable {
         HostServices.with(context) { $0.setCredit(messages) }
         return SLU_OK
       },
-      publish: { _, _, _, _ in SLU_E_UNSUPPORTED },
+      publish: { context, items, count, stride in
+        HostServices.with(context) { $0.publish(items, count, stride) }
+      },
       metric_register: { context, metric in
         guard let metric, let request = MetricRequest(metric) else { return 0 }
         return HostServices.with(context) { $0.metrics.register(request) }

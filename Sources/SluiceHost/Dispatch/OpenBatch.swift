@@ -1,3 +1,5 @@
+import CSluice
+
 /// The records of one delivery that are waiting for verdicts: slot i carries token `firstToken + i`. Reused, so that
 /// a delivery allocates nothing once the arrays have their size.
 struct OpenBatch {
@@ -19,6 +21,8 @@ struct OpenBatch {
 
   /// LSN of slot i, less `firstLSN`; empty when the LSNs are consecutive.
   private var offsets: [UInt32] = []
+  /// Of the messages, for children that take them over; empty if nothing is published.
+  private var eventTimes: [Int64] = []
   /// Bit i is set while slot i has no verdict.
   private var pending: [UInt64] = []
   /// No word below this one has a bit set.
@@ -40,6 +44,7 @@ struct OpenBatch {
     retryDue = 0
     lowestWord = 0
     offsets.removeAll(keepingCapacity: true)
+    eventTimes.removeAll(keepingCapacity: true)
     let words = (count + 63) / 64
     if pending.count < words { pending.append(contentsOf: repeatElement(0, count: words - pending.count)) }
     for word in 0..<(words - 1) { pending[word] = .max }
@@ -60,6 +65,12 @@ struct OpenBatch {
   func lsn(ofSlot slot: Int) -> UInt64 {
     offsets.isEmpty ? firstLSN + UInt64(slot) : firstLSN + UInt64(offsets[slot])
   }
+
+  mutating func keepEventTimes(_ messages: UnsafePointer<slu_message>, _ count: Int) {
+    for index in 0..<count { eventTimes.append(messages[index].event_time_ns) }
+  }
+
+  func eventTime(ofSlot slot: Int) -> Int64 { slot < eventTimes.count ? eventTimes[slot] : 0 }
 
   func isPending(_ slot: Int) -> Bool { pending[slot >> 6] & (1 << UInt64(slot & 63)) != 0 }
 

@@ -40,6 +40,7 @@ extension SubscriberWorker {
   func reconfigureIfAsked(now: Int64) {
     guard let wanted = shared.takeReconfiguration() else { return }
     guard let reconfigure = plugin.table.reconfigure else { return wanted.answer(.needsNew) }
+    flushIfOpen(now: now)
     let rc = wanted.configJSON.withBytes { config in
       shared.call(from: now, until: now + Limits.pluginReconfigureNanoseconds) {
         reconfigure(instance, config, clearedError())
@@ -54,6 +55,16 @@ extension SubscriberWorker {
     case .unsupported: wanted.answer(.needsNew)
     default: wanted.answer(.failed("reconfigure answered " + error.pointee.description(of: rc)))
     }
+  }
+}
+
+extension SubscriberWorker {
+  /// What was taken under one config is settled under it, as far as that goes.
+  private func flushIfOpen(now: Int64) {
+    guard let flush = plugin.table.flush, services.tracker.withLock({ $0.openRecords }) > 0 else { return }
+    let deadline = now + Limits.pluginReconfigureNanoseconds / 2
+    let rc = shared.call(from: now, until: deadline) { flush(instance, deadline, clearedError()) }
+    if rc < 0 { logger.warning("flush failed", metadata: ["why": "\(error.pointee.description(of: rc))"]) }
   }
 }
 

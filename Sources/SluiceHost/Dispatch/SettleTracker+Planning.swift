@@ -64,6 +64,7 @@ extension SettleTracker {
     }
     if let lsn = retries[stream].lowestLSN { lowest = min(lowest, lsn) }
     for index in rejected[stream].indices { lowest = min(lowest, rejected[stream][index].first) }
+    for index in holds.indices where holds[index].stream == stream { lowest = min(lowest, holds[index].lsn) }
     return lowest
   }
 

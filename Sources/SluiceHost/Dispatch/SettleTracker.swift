@@ -137,6 +137,9 @@ package struct SettleTracker: ~Copyable {
   /// Of the replay that is under way.
   package internal(set) var replayed = ReplayedRecords()
   package internal(set) var counts = SettleCounts()
+  /// What keeps cursors although the records are settled (SettleTracker+Publishing.swift).
+  var holds: [PublishHold] = []
+  var lastHold: UInt64 = 0
   /// Why records were last asked to come again, in the plugin's words.
   package internal(set) var lastRetryReason = ""
 
@@ -296,7 +299,7 @@ package struct SettleTracker: ~Copyable {
     return .stale
   }
 
-  private mutating func place(of token: UInt64) -> Int? {
+  mutating func place(of token: UInt64) -> Int? {
     if batches[lastHit].holds(token) { return lastHit }
     for index in batches.indices where batches[index].holds(token) {
       lastHit = index

@@ -36,10 +36,12 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
   }
 
   /// `readers`: one for each of the subscriber's streams, used by this subscriber alone; without any it is given what is
-  /// replayed and nothing else. `dataDirectory`: the daemon's, in which plugins have their state.
+  /// replayed and nothing else. `publishTargets`: where what the plugin publishes goes. `dataDirectory`: the daemon's, in
+  /// which plugins have their state.
   package init(
-    settings: SubscriberSettings, plugin: LoadedPlugin, readers: [any StreamReader], dataDirectory: String,
-    deadLetters: any DeadLetterSink, hostVersion: String, generation: UInt64 = 1, logger: Logger
+    settings: SubscriberSettings, plugin: LoadedPlugin, readers: [any StreamReader],
+    publishTargets: [PublishTarget] = [], dataDirectory: String, deadLetters: any DeadLetterSink, hostVersion: String,
+    generation: UInt64 = 1, logger: Logger
   ) {
     name = settings.name
     self.plugin = plugin
@@ -55,10 +57,18 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
     let tracker = SettleTracker(
       fresh: readers.map(\.cursor) + [replay.cursor, 1], policy: options.retry, order: options.order,
       replayStream: readers.count + 1, seed: UInt64.random(in: 0...UInt64.max))
+    let bell = Doorbell()
+    let publisher =
+      publishTargets.isEmpty
+      ? nil
+      : Publisher(
+        subscriber: settings.name, targets: publishTargets, pluginOutputs: plugin.outputs,
+        logs: readers.map(\.logUUID), cursors: readers.map(\.cursor) + [replay.cursor, 1], replay: replay,
+        dataDirectory: dataDirectory, bell: bell)
     services = HostServices(
       subscriber: settings.name, hostVersion: hostVersion, stateDirectory: stateDirectory,
-      isolation: plugin.isIsolated ? IsolationSettings(settings.isolation, options) : nil, tracker: tracker,
-      logger: logger)
+      isolation: plugin.isIsolated ? IsolationSettings(settings.isolation, options) : nil, publisher: publisher,
+      tracker: tracker, bell: bell, logger: logger)
     worker = SubscriberWorker(
       settings: settings, plugin: plugin, options: options, readers: readers, replay: replay, slot: slot,
       services: services, shared: shared, deadLetters: deadLetters, logger: logger)
@@ -211,7 +221,8 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
       failedStarts: life.failedStarts, failedDeliveries: life.failedDeliveries, counts: counts,
       gapsByReason: zip(GapReason.allCases, life.gaps).map { ($0, $1) }, held: life.held,
       unreadable: life.unreadable.min { $0.key < $1.key }?.value, deadLetterStream: deadLetterStream,
-      lostLetters: life.lostLetters, cutLetters: life.cutLetters, replayed: life.replayed, replay: slot.current,
+      lostLetters: life.lostLetters, cutLetters: life.cutLetters, published: services.publisher?.counts ?? [],
+      replayed: life.replayed, replay: slot.current,
       openRecords: open, lastDelivery: last == 0 ? 0 : Clock.wall() - (Clock.monotonic() - last),
       streams: streams.indices.map { index in
         SubscriberStatus.Stream(

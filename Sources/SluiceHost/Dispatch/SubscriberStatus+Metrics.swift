@@ -1,6 +1,14 @@
 import SluiceCore
 
 extension SubscriberStatus {
+  private func published(_ name: String, _ help: String, _ value: KeyPath<PublishCounts, UInt64>) -> MetricFamily {
+    MetricFamily(
+      "sluice_subscriber_\(name)_total", .counter, help: help,
+      samples: published.map {
+        .init([("subscriber", self.name), ("output", $0.output), ("stream", $0.stream)], Double($0[keyPath: value]))
+      })
+  }
+
   /// What `/metrics` shows of one subscriber. Its lag is told by the streams, which know absent subscribers too.
   var families: [MetricFamily] {
     let subscriber = [("subscriber", name)]
@@ -49,6 +57,11 @@ extension SubscriberStatus {
           ("delivered", replayed.delivered), ("rejected", replayed.rejected), ("gone", replayed.gone),
           ("passed", replayed.passed),
         ].map { .init(subscriber + [("outcome", $0.0)], Double($0.1)) }),
+      published("published_records", "Records that the plugin published, by output and stream.", \.records),
+      published(
+        "published_duplicates", "Records that it published and that were there already: they were not stored again.",
+        \.duplicates),
+      published("refused_publications", "Calls of publish that the stream had no room for.", \.refused),
       counter("restarts", restarts, "Instances that ended and were made anew."),
       MetricFamily(
         "sluice_subscriber_settle_faults_total", .counter,

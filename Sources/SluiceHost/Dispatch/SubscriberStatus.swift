@@ -56,6 +56,8 @@ package struct SubscriberStatus: Sendable {
   package var lostLetters: UInt64
   /// Dead letters that did not fit and have not all of their record.
   package var cutLetters: UInt64
+  /// By output; none if nothing is published.
+  package var published: [PublishCounts]
   /// Of all replays of parts of streams, and the one that is under way.
   package var replayed: ReplayedRecords
   package var replay: StreamReplay?

@@ -37,6 +37,9 @@ extension SubscriberWorker {
     descriptor.ack_deadline_ns = deadline
     if let replay = feed.replay { describe(replay, chosen.count, &descriptor) }
     if feed.range != nil { descriptor.flags |= UInt32(SLU_BATCH_REPLAY) }
+    if services.publisher != nil {
+      services.tracker.withLock { $0.keepEventTimes(token: chosen.token, descriptor.messages, chosen.count) }
+    }
     if chosen.attempt == 1 { feed.pace?.use(chosen.count) }
     services.useCredit(chosen.count)
     let creditEpoch = services.creditEpoch

@@ -6,6 +6,7 @@ import Synchronization
 extension SubscriberWorker {
   /// Brings tracker, dead letters and cursors up to date.
   func keepBooks(now: Int64) {
+    services.publisher?.endHolds(services.tracker)
     let (overdue, hasRejected) = services.tracker.withLock { tracker -> (Int, Bool) in
       let overdue = tracker.earliestAckDeadline <= now ? tracker.expire(now: now) : 0
       booksDue = tracker.nextDeadline(after: now)
@@ -27,6 +28,7 @@ extension SubscriberWorker {
       feed.reader.settle(below: cursors[stream])
     }
     endReplayIfDone()
+    bookPublished(now: now)
   }
 
   /// Hands what was rejected to the dead letter sink; what it keeps is settled.

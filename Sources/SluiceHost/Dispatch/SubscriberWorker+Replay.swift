@@ -10,6 +10,7 @@ extension SubscriberWorker {
     feeds.append(StreamFeed(next.reader, match: match, range: next, now: now))
     services.tracker.withLock { $0.restart(stream: rangeStream, at: next.first) }
     cursors[rangeStream] = next.first
+    services.publisher?.beginReplay(of: next.reader.logUUID, at: next.first)
     replayed = ReplayedRecords()
     next.begin(services.bell)
     logger.notice(

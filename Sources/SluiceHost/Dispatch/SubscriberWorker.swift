@@ -64,6 +64,9 @@ final class SubscriberWorker: @unchecked Sendable {
   var turn = 0
   /// What may have killed the plugin's process.
   var suspects = CrashSuspects()
+  var isPublisherOpen = false
+  /// Why the floors were last not written.
+  var floorsFailure: String?
 
   enum Ending {
     case asked
@@ -180,6 +183,7 @@ final class SubscriberWorker: @unchecked Sendable {
 
   /// Calls `start` until it succeeds. Something else than nil: it never will, or the subscriber is to end.
   private func start() -> Ending? {
+    guard openPublisher() else { return .asked }
     guard let start = plugin.table.start else { return nil }
     var attempt: UInt32 = 0
     while true {
@@ -237,6 +241,7 @@ final class SubscriberWorker: @unchecked Sendable {
     if isAbandoned { return end() }
     keepBooks(now: Clock.monotonic())
     waitForDeadLetters()
+    waitForPublished()
     desk.close()
     for feed in feeds {
       feed.reader.setDoorbell(nil)
@@ -246,6 +251,7 @@ final class SubscriberWorker: @unchecked Sendable {
         logger.error("cursor not written", metadata: ["stream": "\(feed.reader.streamName)", "why": "\(error)"])
       }
     }
+    closePublisher()
     end()
   }
 
@@ -269,7 +275,7 @@ final class SubscriberWorker: @unchecked Sendable {
   }
 
   /// Sleeps through rings, but not through `stop`.
-  private func sleep(until deadline: Int64) {
+  func sleep(until deadline: Int64) {
     while !shared.isStopping, services.bell.wait(until: deadline) {}
   }
 

@@ -53,9 +53,9 @@ final class IsolatedInstance: @unchecked Sendable {
     var isExpected = false
   }
 
-  private let services: HostServices
+  let services: HostServices
   private let module: IsolatedModule
-  private let process: PluginProcess
+  let process: PluginProcess
   private let arena: SharedArena
   private let memoryLimit: Int?
   private let state = Mutex(State())
@@ -286,6 +286,7 @@ final class IsolatedInstance: @unchecked Sendable {
       } else {
         table.metric_set(table.context, number, value)
       }
+    case .publish: return try publish(&payload)
     case .release:
       let slot = Int(try payload.number(UInt32.self))
       try freeSlots.withLock { free throws(PacketFault) in

@@ -26,9 +26,13 @@
 //     register  u64 own number · u32 kind · text name, unit, help · u32 n · n × (text, text) · u32 n · n × f64
 //     add, set  u64 own number · f64
 //     release   u32 slot
+//     publish   u32 count · count × (u32 output · u64 token · u64 ordinal · i64 event time · text topic, key, headers, payload)
 //     reply     i32 rc · u32 code · text message · call's own part:
 //                 describe → the description (ModuleDescription+Packets.swift); deliver → u8 whether the slot is retained;
 //                 stop → u32 leases that were not released
+//
+// A publication is answered with an i32 on a socket of its own: threads of the plugin's may ask while its own thread is in a
+// call. One at a time; the process waits for each answer.
 //
 // Order: what a thread of the plugin's says before a call returns is sent before the reply, so that a verdict is never
 // overtaken by the return that would acknowledge its record.
@@ -41,7 +45,7 @@ import SluiceCore
 
 enum PacketKind: UInt16 {
   case describe = 1, validate, create, start, flush, drain, deliver, gap, reconfigure, stop, destroy
-  case base = 64, phase, finding, settle, log, credit, health, register, add, set, release, reply
+  case base = 64, phase, finding, settle, log, credit, health, register, add, set, release, publish, reply
 }
 
 /// A packet that is not one.
@@ -120,6 +124,15 @@ struct PacketReader {
   mutating func raw() throws(PacketFault) -> ArraySlice<UInt8> { try take(Int(try number(UInt32.self))) }
 
   mutating func fixed(_ count: Int) throws(PacketFault) -> [UInt8] { Array(try take(count)) }
+
+  /// Where the next text's bytes are, for `withBytes`.
+  mutating func place() throws(PacketFault) -> Range<Int> {
+    let source = try raw()
+    return source.startIndex - bytes.startIndex..<source.endIndex - bytes.startIndex
+  }
+
+  /// The whole payload.
+  func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result { bytes.withUnsafeBytes(body) }
 
   /// Invalid UTF-8 is repaired.
   mutating func text(limit: Int = .max) throws(PacketFault) -> String {

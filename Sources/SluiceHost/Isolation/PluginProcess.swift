@@ -13,6 +13,8 @@ final class PluginProcess: @unchecked Sendable {
   /// Its standard output and error; nil in a first look, where they go nowhere.
   let output: Int32?
   private let interrupts: Int32
+  /// Where its publications are answered; nil in a first look.
+  private let answers: Int32?
   private let end = Mutex<(status: Int32?, why: String?)>((nil, nil))
 
   struct Failure: Error {
@@ -23,7 +25,7 @@ final class PluginProcess: @unchecked Sendable {
   static let executable = "/proc/self/exe"
 
   /// `memory`: to be shared with it; nil for a first look, which gets an empty environment and no output. `directory`: its
-  /// descriptor 6.
+  /// descriptor 7.
   init(
     executable: String, memory: Int32? = nil, directory: Int32? = nil, environment: [String]
   ) throws(Failure) {
@@ -34,9 +36,11 @@ final class PluginProcess: @unchecked Sendable {
     }
     var keep: [Int32] = []
     defer { for descriptor in keep { close(descriptor) } }
-    for _ in 0..<(memory == nil ? 1 : 2) {
+    // Interrupts to it, its output, answers to it.
+    for place in 0..<(memory == nil ? 1 : 3) {
       var ends: [Int32] = [-1, -1]
-      guard pipe(&ends) == 0 else {
+      // What a process that died does not read is no signal on a socket.
+      guard (place == 2 ? socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) : pipe(&ends)) == 0 else {
         let code = errno
         keep += sockets + pipes.flatMap(\.self)
         throw Failure(message: PluginProcess.reason("a pipe", code))
@@ -45,7 +49,7 @@ final class PluginProcess: @unchecked Sendable {
       pipes.append(ends)
     }
     // The far ends are the child's alone.
-    keep += [sockets[1], pipes[0][0]] + (memory == nil ? [] : [pipes[1][1]])
+    keep += [sockets[1], pipes[0][0]] + (memory == nil ? [] : [pipes[1][1], pipes[2][0]])
     let null = open("/dev/null", O_RDWR | O_CLOEXEC)
     if null >= 0 { keep.append(null) }
     let spawned = PluginProcess.spawn(
@@ -54,9 +58,9 @@ final class PluginProcess: @unchecked Sendable {
         null, memory == nil ? null : pipes[1][1], memory == nil ? null : pipes[1][1], sockets[1], memory ?? null,
         pipes[0][0],
       ]
-        + (directory.map { [$0] } ?? []), environment)
+        + (memory == nil ? [] : [pipes[2][0]]) + (directory.map { [$0] } ?? []), environment)
     guard case .success(let child) = spawned else {
-      keep += [sockets[0], pipes[0][1]] + (memory == nil ? [] : [pipes[1][0]])
+      keep += [sockets[0], pipes[0][1]] + (memory == nil ? [] : [pipes[1][0], pipes[2][1]])
       guard case .failure(let failure) = spawned else { preconditionFailure("one of the two") }
       throw failure
     }
@@ -64,6 +68,7 @@ final class PluginProcess: @unchecked Sendable {
     channel = PacketChannel(sockets[0])
     interrupts = pipes[0][1]
     output = memory == nil ? nil : pipes[1][0]
+    answers = memory == nil ? nil : pipes[2][1]
     // A full pipe has interrupts enough.
     _ = fcntl(interrupts, F_SETFL, O_NONBLOCK)
   }
@@ -73,6 +78,7 @@ final class PluginProcess: @unchecked Sendable {
     _ = reap()
     close(interrupts)
     if let output { close(output) }
+    if let answers { close(answers) }
   }
 
   private static func reason(_ what: String, _ code: Int32) -> String {
@@ -113,6 +119,15 @@ final class PluginProcess: @unchecked Sendable {
   }
 
   // MARK: From any thread
+
+  /// Answers a publication. False when the process does not take answers.
+  func answer(_ rc: Int32) -> Bool {
+    guard let answers else { return false }
+    var rc = rc.littleEndian
+    let sent = send(answers, &rc, MemoryLayout<Int32>.size, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
+    // A process that is gone is found out by its other socket.
+    return sent == MemoryLayout<Int32>.size || errno == EPIPE
+  }
 
   func interrupt() {
     var byte: UInt8 = 1

@@ -4,7 +4,8 @@
 //   descriptor  0  /dev/null          3  the socket of Packets.swift
 //               1  the daemon's log   4  the shared memory of SharedArena.swift; in a first look /dev/null
 //               2  the same           5  a pipe: each byte is an interrupt
-//                                     6  the state directory, for a process with a user of its own
+//                                     6  a socket: answers to publications; not in a first look
+//                                     7  the state directory, for a process with a user of its own
 //
 // It ends when the socket does, and with the daemon's thread that started it.
 
@@ -20,7 +21,8 @@ package final class PluginRunner: @unchecked Sendable {
   static let socket: Int32 = 3
   static let memory: Int32 = 4
   static let interrupts: Int32 = 5
-  static let stateDirectory: Int32 = 6
+  static let answers: Int32 = 6
+  static let stateDirectory: Int32 = 7
 
   private let channel = PacketChannel(PluginRunner.socket)
   private var kind: KindDescription?

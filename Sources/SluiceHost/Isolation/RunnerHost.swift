@@ -81,6 +81,8 @@ final class RunnerHost: @unchecked Sendable {
   private let channel: PacketChannel
   private let slots: Int
   private let state = Mutex(State())
+  /// Held by the thread that waits for the answer to a publication.
+  let publishing = Mutex<Void>(())
   private let ownThread = pthread_self()
   /// A call of the daemon's is under way. Of the instance's thread.
   private var isCalled = false
@@ -160,6 +162,17 @@ final class RunnerHost: @unchecked Sendable {
       return waits && state.outbox.bytes.count < Limits.isolationOutboxBytes ? nil : state.take()
     }
     if let bytes { channel.send(bytes) }
+  }
+
+  /// Sends one packet at once, with all that was gathered before it. False when the daemon is gone.
+  func sayNow(_ kind: PacketKind, _ body: (inout PacketWriter) -> Void) -> Bool {
+    let bytes = state.withLock { state -> [UInt8] in
+      state.outbox.begin(kind)
+      body(&state.outbox)
+      state.outbox.end()
+      return state.take()
+    }
+    return channel.send(bytes)
   }
 
   private func settle(_ items: UnsafePointer<slu_settlement>?, _ count: UInt32) -> slu_rc {
@@ -281,7 +294,9 @@ final class RunnerHost: @unchecked Sendable {
         RunnerHost.with(context) { $0.say(.credit) { $0.put(messages) } }
         return SLU_OK
       },
-      publish: { _, _, _, _ in SLU_E_UNSUPPORTED },
+      publish: { context, items, count, stride in
+        RunnerHost.with(context) { $0.publish(items, count, stride) }
+      },
       metric_register: { context, metric in RunnerHost.with(context) { $0.register(metric) } },
       metric_add: { context, metric, value in RunnerHost.with(context) { $0.change(.add, metric, value) } },
       metric_set: { context, metric, value in RunnerHost.with(context) { $0.change(.set, metric, value) } },

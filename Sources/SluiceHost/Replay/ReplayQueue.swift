@@ -111,6 +111,15 @@ final class ReplayQueue: StreamReader, @unchecked Sendable {
   /// The LSN that a record has in its own log.
   func ownLSN(_ number: UInt64) -> UInt64 { locked.withLock { $0.items[Int(number - $0.first)].lsn } }
 
+  /// Which record has this number; nil: it is settled. From any thread.
+  func identity(of number: UInt64) -> (log: LogUUID, lsn: UInt64)? {
+    locked.withLock { state in
+      guard number >= state.first, number - state.first < UInt64(state.items.count) else { return nil }
+      let item = state.items[Int(number - state.first)]
+      return (item.logUUID, item.lsn)
+    }
+  }
+
   /// The records were rejected again.
   func reject(first: UInt64, last: UInt64) {
     locked.withLock { state in

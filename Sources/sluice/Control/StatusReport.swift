@@ -88,6 +88,13 @@ enum StatusReport {
       "unreadable": status.unreadable.map(JSONValue.string) ?? .null, "gaps": .count(status.gaps),
       "lost_records": .count(status.lostRecords), "open_records": .count(status.openRecords),
       "restarts": .count(status.restarts),
+      "published": .array(
+        status.published.map {
+          [
+            "output": .string($0.output), "stream": .string($0.stream), "records": .count($0.records),
+            "duplicates": .count($0.duplicates), "refused": .count($0.refused),
+          ]
+        }),
       "replay": status.replay.map { ReplayRequest.json($0, $0.progress) } ?? .null,
       "last_delivery": status.lastDelivery == 0 ? .null : .string(Timestamp.text(status.lastDelivery)),
       "streams": .array(

@@ -1,0 +1,345 @@
+// What an instance publishes: records of its own making, into the streams that the topology maps its outputs to.
+//
+//   publish ──check──► hold the parents' cursors ──reserve, append, submit──► SLU_OK
+//              │                                    │ no room                    │ …committed, as the stream's durability
+//              └► SLU_E_INVALID, SLU_E_CONFIG       └► SLU_BUSY, nothing taken   └► the hold ends
+//
+// A parent may be settled at once after SLU_OK: its cursor waits at the hold. So after a crash a parent without its children
+// comes again, and one whose children are kept may come again too: (parent, ordinal) tells which those are. They are known
+// from this process's own publishing, and at the start from the target streams (`recover`).
+//
+// Locks: a publisher's own, and under it the tracker's and the lanes'.
+
+import CSluice
+import Glibc
+import SluiceCore
+import SluiceJournal
+import Synchronization
+
+/// A stream that one of a plugin's outputs goes to.
+package struct PublishTarget: Sendable {
+  package var output: String
+  package var log: StreamLog
+
+  package init(output: String, log: StreamLog) {
+    self.output = output
+    self.log = log
+  }
+
+  /// What one call may publish to it at most, so that an empty ring takes it.
+  var maxCallBytes: Int { log.ringBytes / 2 }
+}
+
+/// What an instance published, by output.
+package struct PublishCounts: Equatable, Sendable {
+  package var output: String
+  package var stream: String
+  package var records: UInt64 = 0
+  /// That were there already.
+  package var duplicates: UInt64 = 0
+  /// Calls that the stream had no room for.
+  package var refused: UInt64 = 0
+}
+
+/// `@unchecked Sendable`: what changes is in `state`, behind its lock; lanes are used under it too, by one thread at a time.
+final class Publisher: @unchecked Sendable {
+  /// A call of `publish` whose records are not all kept yet.
+  struct Awaited {
+    var hold: UInt64
+    var target: Int
+    var position: UInt64
+  }
+
+  /// `@unchecked Sendable`: it lives inside a mutex, and what `calls` borrows is used during one call alone.
+  struct State: @unchecked Sendable {
+    var lanes: [any IngestLane] = []
+    var awaited: [Awaited] = []
+    var children: PublishedChildren
+    var counts: [PublishCounts]
+    /// By target, the LSN behind the last record that is this subscriber's.
+    var ends: [UInt64]
+    /// The logs of the feeds, by place; what is replayed last.
+    var logs: [LogUUID]
+    var calls: [Call] = []
+    var lineage = LineageWriter()
+    var isClosed = false
+  }
+
+  /// One record of a call, checked.
+  struct Call {
+    var target: Int
+    var feed: Int
+    var lsn: UInt64
+    var parent: PublishedLineage
+    var fields: RecordFields
+    var isThere = false
+  }
+
+  let targets: [PublishTarget]
+  /// By the plugin's outputs: the place among the targets; nil: not mapped.
+  let outputs: [Int?]
+  let subscriber: String
+  let locked: Mutex<State>
+  let bell: Doorbell
+  let floors: PublishedFloors
+  let streams: Int
+  private let replay: ReplayQueue
+  /// Of the subscriber's thread.
+  private var writtenFloors: [LogUUID: UInt64] = [:]
+  private var nextFloors: Int64 = 0
+
+  /// `logs`: of the streams that the subscriber is given, `cursors`: of all its feeds.
+  init(
+    subscriber: String, targets: [PublishTarget], pluginOutputs: [String], logs: [LogUUID], cursors: [UInt64],
+    replay: ReplayQueue, dataDirectory: String, bell: Doorbell
+  ) {
+    self.subscriber = subscriber
+    self.targets = targets
+    self.bell = bell
+    self.replay = replay
+    outputs = pluginOutputs.map { output in targets.firstIndex { $0.output == output } }
+    floors = PublishedFloors(dataDirectory: dataDirectory, subscriber: subscriber)
+    streams = logs.count
+    let none = LogUUID(high: 0, low: 0)
+    locked = Mutex(
+      State(
+        children: PublishedChildren(cursors: cursors),
+        counts: targets.map { PublishCounts(output: $0.output, stream: $0.log.streamName) },
+        ends: targets.map { _ in 1 },
+        logs: logs + Array(repeating: none, count: cursors.count - logs.count)))
+  }
+
+  var counts: [PublishCounts] { locked.withLock { $0.counts } }
+
+  // MARK: Publishing, on any thread
+
+  func publish(_ items: UnsafeRawPointer, _ count: Int, _ stride: Int, _ tracker: borrowing Mutex<SettleTracker>)
+    -> slu_rc
+  {
+    locked.withLock { state in
+      guard !state.isClosed else { return SLU_E_INVALID }
+      state.calls.removeAll(keepingCapacity: true)
+      for index in 0..<count {
+        let rc = check(items + index * stride, stride, &state)
+        guard rc == SLU_OK else { return rc }
+      }
+      guard state.awaited.count < Limits.maxAwaitedPublications else { return SLU_BUSY }
+      let rc = tracker.withLock { locate(&state.calls, in: &$0) }
+      guard rc == SLU_OK else { return rc }
+      for index in state.calls.indices where state.calls[index].feed >= state.logs.count - 2 {
+        guard name(&state.calls[index], state.logs) else { return SLU_E_INVALID }
+      }
+      for index in state.calls.indices where state.calls[index].feed < streams {
+        state.calls[index].parent.log = state.logs[state.calls[index].feed]
+      }
+      return take(&state, tracker)
+    }
+  }
+
+  /// Reads one item and sees whether its record could be one.
+  private func check(_ item: UnsafeRawPointer, _ stride: Int, _ state: inout State) -> slu_rc {
+    let size = Int(item.loadUnaligned(as: UInt32.self))
+    guard size >= MemoryLayout<slu_publication>.size, size <= stride else { return SLU_E_INVALID }
+    let item = item.loadUnaligned(as: slu_publication.self)
+    guard item.output < UInt32(outputs.count) else { return SLU_E_INVALID }
+    guard let target = outputs[Int(item.output)] else { return SLU_E_CONFIG }
+    let stream = targets[target].log
+    guard item.topic.isThere, item.key.isThere, item.headers.isThere, item.payload.isThere,
+      item.topic.len <= UInt64(Limits.maxTopicBytes), item.key.len <= UInt64(Limits.maxKeyBytes),
+      item.headers.len <= UInt64(Limits.maxHeadersBytes - PublishedLineage.maxBytes),
+      item.payload.len <= UInt64(stream.maxRecordBytes), Publisher.areHeaders(item.headers)
+    else { return SLU_E_INVALID }
+    let fields = RecordFields(
+      eventTime: item.event_time_ns, topic: item.topic.raw(limit: .max), key: item.key.raw(limit: .max),
+      headers: item.headers.raw(limit: .max), payload: item.payload.raw(limit: .max))
+    guard fields.recordBytes + PublishedLineage.maxBytes + 8 <= stream.maxRecordBytes else { return SLU_E_INVALID }
+    state.calls.append(
+      Call(
+        target: target, feed: 0, lsn: item.parent_token,
+        parent: PublishedLineage(log: LogUUID(high: 0, low: 0), lsn: 0, ordinal: item.ordinal), fields: fields))
+    return SLU_OK
+  }
+
+  private static func areHeaders(_ headers: slu_bytes) -> Bool {
+    var iterator = slu_headers_begin(headers)
+    var header = slu_pair()
+    while true {
+      let rc = slu_headers_next(&iterator, &header)
+      guard rc == 1 else { return rc == 0 }
+    }
+  }
+
+  /// Puts in place of each parent's token where the record is.
+  private func locate(_ calls: inout [Call], in tracker: inout SettleTracker) -> slu_rc {
+    for index in calls.indices {
+      guard let place = tracker.openRecord(calls[index].lsn) else { return SLU_E_INVALID }
+      calls[index].feed = place.stream
+      calls[index].lsn = place.lsn
+      calls[index].parent.lsn = place.lsn
+      if calls[index].fields.eventTime == 0 { calls[index].fields.eventTime = place.eventTime }
+    }
+    return SLU_OK
+  }
+
+  /// What is delivered once more is the child of the record in its own log.
+  private func name(_ call: inout Call, _ logs: [LogUUID]) -> Bool {
+    if call.feed == logs.count - 1 {
+      call.parent.log = logs[call.feed]
+      return true
+    }
+    guard let own = replay.identity(of: call.lsn) else { return false }
+    call.parent.log = own.log
+    call.parent.lsn = own.lsn
+    return true
+  }
+
+  /// Stores what is not there yet, all or nothing.
+  private func take(_ state: inout State, _ tracker: borrowing Mutex<SettleTracker>) -> slu_rc {
+    var bytes = Array(repeating: 0, count: targets.count)
+    var added = Array(repeating: 0, count: state.logs.count)
+    for index in state.calls.indices {
+      let call = state.calls[index]
+      // Within one call the second of the same is a duplicate as well, so each goes in at once.
+      guard state.children.insert(feed: call.feed, lsn: call.lsn, ordinal: call.parent.ordinal) else {
+        state.calls[index].isThere = true
+        continue
+      }
+      added[call.feed] += 1
+      bytes[call.target] += call.fields.recordBytes + PublishedLineage.maxBytes + 8
+    }
+    for target in bytes.indices where bytes[target] > targets[target].maxCallBytes {
+      forget(&state)
+      return SLU_E_INVALID
+    }
+    for feed in added.indices where added[feed] > 0 && state.children.isFull(feed) {
+      forget(&state)
+      return SLU_BUSY
+    }
+    for target in bytes.indices where bytes[target] > 0 {
+      guard state.lanes[target].reserve(bytes: bytes[target]) != nil else { continue }
+      // Also what was reserved before goes back.
+      for lane in state.lanes { _ = lane.submit() }
+      state.counts[target].refused += 1
+      forget(&state)
+      return SLU_BUSY
+    }
+    let hold = tracker.withLock { tracker in
+      let hold = tracker.beginHold()
+      for call in state.calls where !call.isThere { tracker.hold(hold, stream: call.feed, lsn: call.lsn) }
+      return hold
+    }
+    append(&state)
+    submit(hold, bytes, &state)
+    return SLU_OK
+  }
+
+  /// The children of a call that is not taken are none.
+  private func forget(_ state: inout State) {
+    for call in state.calls where !call.isThere {
+      state.children.remove(feed: call.feed, lsn: call.lsn, ordinal: call.parent.ordinal)
+    }
+  }
+
+  private func append(_ state: inout State) {
+    for call in state.calls {
+      guard !call.isThere else {
+        state.counts[call.target].duplicates += 1
+        continue
+      }
+      state.counts[call.target].records += 1
+      let lane = state.lanes[call.target]
+      let result = state.lineage.withHeaders(of: call.parent, and: call.fields.headers) { headers in
+        var fields = call.fields
+        fields.headers = headers
+        return lane.append(fields)
+      }
+      precondition(result == .accepted, "there is room for what was reserved")
+    }
+  }
+
+  private func submit(_ hold: UInt64, _ bytes: [Int], _ state: inout State) {
+    for target in bytes.indices where bytes[target] > 0 {
+      let last = state.lanes[target].submit()
+      state.awaited.append(Awaited(hold: hold, target: target, position: last))
+      state.ends[target] = last + 1
+      for feed in 0..<state.logs.count {
+        let parents = state.calls.lazy.filter { $0.target == target && $0.feed == feed && !$0.isThere }.map(\.lsn)
+        guard let highest = parents.max() else { continue }
+        let all = state.calls.lazy.filter { $0.target == target && !$0.isThere }.count
+        state.children.note(target: target, feed: feed, maxParent: highest, first: last - UInt64(all) + 1)
+      }
+    }
+  }
+
+  // MARK: Books, on the subscriber's thread
+
+  /// The part of a stream that is replayed from now on.
+  func beginReplay(of log: LogUUID, at lsn: UInt64) {
+    locked.withLock { state in
+      state.logs[state.logs.count - 1] = log
+      state.children.restart(feed: state.logs.count - 1, at: lsn)
+    }
+  }
+
+  /// Ends the holds of what is kept by now; a ring comes when more is. Then `settle` is to be called.
+  func endHolds(_ tracker: borrowing Mutex<SettleTracker>) {
+    locked.withLock { state in
+      while !state.awaited.isEmpty {
+        var ended: Set<UInt64> = []
+        state.awaited.removeAll { awaited in
+          guard state.lanes[awaited.target].acknowledged >= awaited.position else { return false }
+          ended.insert(awaited.hold)
+          return true
+        }
+        // A call with records in two streams holds until both have them.
+        for awaited in state.awaited { ended.remove(awaited.hold) }
+        if !ended.isEmpty { tracker.withLock { $0.endHolds(ended) } }
+        guard let next = state.awaited.first else { return }
+        if state.lanes[next.target].requestWake(at: next.position) { return }
+      }
+    }
+  }
+
+  var isWaiting: Bool { locked.withLock { !$0.awaited.isEmpty } }
+
+  /// The cursors have moved. Returns when `writeFloors` is due.
+  func settle(below cursors: [UInt64], now: Int64) -> Int64 {
+    let floors = locked.withLock { state in
+      state.children.settle(below: cursors)
+      return self.floors(of: state)
+    }
+    guard floors != writtenFloors else { return .max }
+    return max(nextFloors, now)
+  }
+
+  private func floors(of state: borrowing State) -> [LogUUID: UInt64] {
+    var floors: [LogUUID: UInt64] = [:]
+    for (index, target) in targets.enumerated() {
+      let floor = state.children.floor(of: index, feeds: streams) ?? state.ends[index]
+      floors[target.log.uuid] = min(floor, floors[target.log.uuid] ?? .max)
+    }
+    return floors
+  }
+
+  /// To be called right after the cursors were written. Returns what failed.
+  func writeFloors(now: Int64) -> String? {
+    let wanted = locked.withLock { self.floors(of: $0) }
+    nextFloors = now + Limits.floorsNanoseconds
+    let failure = floors.write(wanted)
+    guard failure == 0 else { return "\(floors.path): \(String(cString: strerror(failure)))" }
+    writtenFloors = wanted
+    return nil
+  }
+
+  func close() {
+    locked.withLock { state in
+      state.isClosed = true
+      for lane in state.lanes { lane.close() }
+      state.lanes = []
+    }
+  }
+}
+
+extension slu_bytes {
+  fileprivate var isThere: Bool { ptr != nil || len == 0 }
+}
