@@ -1,3 +1,5 @@
+import SluiceCore
+
 /// What a change of one setting means to a daemon that runs.
 package enum ChangeEffect: Int, Sendable, Comparable, CaseIterable {
   /// What runs is told, and goes on.
@@ -22,6 +24,8 @@ package struct LiveSetting<Settings> {
   package var effect: ChangeEffect
   /// Why it can't change in a running daemon; "" where it can.
   package var why: String
+  /// Whether just this change can't be made.
+  package var isRefused: (Settings, Settings) -> Bool
   package var differs: (Settings, Settings) -> Bool
 
   init<Value: Equatable>(
@@ -32,6 +36,20 @@ package struct LiveSetting<Settings> {
     self.property = property
     self.effect = effect
     self.why = why
+    isRefused = { _, _ in effect == .refused }
+    differs = { $0[keyPath: value] != $1[keyPath: value] }
+  }
+
+  /// One that can change to some values and not to others.
+  init<Value: Equatable>(
+    _ key: String, _ property: String, _ value: KeyPath<Settings, Value>, _ effect: ChangeEffect,
+    refused isRefused: @escaping (Value, Value) -> Bool, _ why: String
+  ) {
+    self.key = key
+    self.property = property
+    self.effect = effect
+    self.why = why
+    self.isRefused = { isRefused($0[keyPath: value], $1[keyPath: value]) }
     differs = { $0[keyPath: value] != $1[keyPath: value] }
   }
 }
@@ -44,13 +62,11 @@ package enum LiveSettings {
       .init("plugins", "plugins", \.plugins, .applied),
       .init("admin", "admin", \.admin, .drained),
       .init("event_loops", "eventLoops", \.eventLoops, .refused, "connections belong to the loops that there are"),
-      .init("log.level", "logLevel", \.logLevel, .refused, log),
-      .init("log.format", "logFormat", \.logFormat, .refused, log),
-      .init("log.to", "logTarget", \.logTarget, .refused, log),
+      .init("log.level", "logLevel", \.logLevel, .applied),
+      .init("log.format", "logFormat", \.logFormat, .applied),
+      .init("log.to", "logTarget", \.logTarget, .applied),
     ]
   }
-
-  private static let log = "the log is set up once"
 
   package static var streams: [LiveSetting<StreamSettings>] {
     [
@@ -63,7 +79,11 @@ package enum LiveSettings {
       .init("when_full", "whenFull", \.whenFull, .applied),
       // Its sources carry it, and change with it.
       .init("block_timeout", "blockTimeoutNanoseconds", \.blockTimeoutNanoseconds, .applied),
-      .init("max_record", "maxRecordBytes", \.maxRecordBytes, .refused, "the ring is made for it"),
+      // A slab holds two of the largest records, and slabs stay as they are.
+      .init(
+        "max_record", "maxRecordBytes", \.maxRecordBytes, .applied,
+        refused: { old, new in new > old && 2 * new > Limits.defaultSlabBytes },
+        "the ring is made for smaller ones"),
       .init("commit.linger", "commitLingerNanoseconds", \.commitLingerNanoseconds, .applied),
       .init("on_corruption", "onCorruption", \.onCorruption, .applied),
       .init("declared", "isBuiltin", \.isBuiltin, .applied),

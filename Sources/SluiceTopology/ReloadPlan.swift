@@ -95,8 +95,8 @@ package struct ReloadPlan: Sendable, Equatable {
     refuse: (Settings, LiveSetting<Settings>) -> Void
   ) -> Change? {
     let different = rows.filter { $0.differs(old, new) }
-    for row in different where row.effect == .refused { refuse(new, row) }
-    guard let effect = different.map(\.effect).max() else { return nil }
+    for row in different where row.isRefused(old, new) { refuse(new, row) }
+    guard let effect = different.map({ $0.isRefused(old, new) ? .refused : $0.effect }).max() else { return nil }
     return Change(name: name, settings: different.map(\.key), effect: effect)
   }
 

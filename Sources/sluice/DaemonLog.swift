@@ -2,6 +2,7 @@ import Glibc
 import Logging
 import SluiceCore
 import SluiceTopology
+import Synchronization
 
 /// The daemon's own log: one line per event, text or JSON, written with one `write` so that lines never interleave.
 ///
@@ -11,15 +12,16 @@ struct DaemonLogHandler: LogHandler {
   enum Format: Sendable { case text, json }
 
   var metadata: Logger.Metadata = [:]
-  var logLevel: Logger.Level
-  private let format: Format
-  private let output: LogOutput
+  /// That of one logger alone; nil: what the topology says, which a reload may change.
+  private var ownLevel: Logger.Level?
+  private let target: LogTarget
   private static let ownFields: Set<String> = ["time", "level", "message"]
 
-  init(level: Logger.Level, format: Format, output: LogOutput) {
-    logLevel = level
-    self.format = format
-    self.output = output
+  init(_ target: LogTarget) { self.target = target }
+
+  var logLevel: Logger.Level {
+    get { ownLevel ?? target.level }
+    set { ownLevel = newValue }
   }
 
   subscript(metadataKey key: String) -> Logger.Metadata.Value? {
@@ -33,6 +35,7 @@ struct DaemonLogHandler: LogHandler {
       .map { (Self.ownFields.contains($0.key) ? "\($0.key)_" : $0.key, $0.value) }.sorted { $0.0 < $1.0 }
     let time = Timestamp.text(Clock.wall())
     var line: String
+    let (format, output) = target.current
     switch format {
     case .text:
       line = "\(time) \(event.level.rawValue)"
@@ -67,15 +70,22 @@ extension String {
 /// Sendable because the descriptor never changes and `write` with O_APPEND is atomic per call.
 final class LogOutput: Sendable {
   private let descriptor: Int32
+  private let isFile: Bool
 
   /// Descriptor 1 or 2, which stay open for the life of the process.
-  init(standard descriptor: Int32) { self.descriptor = descriptor }
+  init(standard descriptor: Int32) {
+    self.descriptor = descriptor
+    isFile = false
+  }
 
   /// A file to append to, or nil with errno set.
   init?(file path: String) {
     descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o640)
+    isFile = true
     if descriptor < 0 { return nil }
   }
+
+  deinit { if isFile, descriptor >= 0 { close(descriptor) } }
 
   func write(_ line: String) {
     var line = line
@@ -105,23 +115,70 @@ enum Timestamp {
   }
 }
 
+/// What all loggers of the process share, so that a reload can change it.
+final class LogTarget: Sendable {
+  private let shared: Mutex<(format: DaemonLogHandler.Format, output: LogOutput)>
+  /// Place among `Logger.Level.allCases`: asked for before each line that may be dropped.
+  private let place: Atomic<Int>
+
+  init(_ settings: DaemonSettings, _ output: LogOutput) {
+    shared = Mutex((LogTarget.format(settings), output))
+    place = Atomic(LogTarget.place(settings))
+  }
+
+  var level: Logger.Level { Logger.Level.allCases[place.load(ordering: .relaxed)] }
+  var current: (format: DaemonLogHandler.Format, output: LogOutput) { shared.withLock { $0 } }
+
+  func change(to settings: DaemonSettings, _ output: LogOutput) {
+    shared.withLock { $0 = (LogTarget.format(settings), output) }
+    place.store(LogTarget.place(settings), ordering: .relaxed)
+  }
+
+  private static func format(_ settings: DaemonSettings) -> DaemonLogHandler.Format {
+    settings.logFormat == .json ? .json : .text
+  }
+
+  private static func place(_ settings: DaemonSettings) -> Int {
+    let level = Logger.Level(rawValue: settings.logLevel.rawValue) ?? .info
+    return Logger.Level.allCases.firstIndex(of: level) ?? 0
+  }
+}
+
 enum DaemonLog {
-  /// Sends what the process logs from now on where the topology wants it. Throws the exit status, after it has said why.
-  static func start(_ settings: DaemonSettings) throws -> Logger {
-    let output: LogOutput
-    switch settings.logTarget {
-    case .stdout: output = LogOutput(standard: STDOUT_FILENO)
-    case .stderr: output = LogOutput(standard: STDERR_FILENO)
+  /// Set once, by `start`.
+  private static let target = Mutex<LogTarget?>(nil)
+
+  /// Goes on with other settings from the next line on; a file is opened anew, so that one that was moved away is let go.
+  static func change(to settings: DaemonSettings) throws(DaemonError) {
+    guard let target = target.withLock({ $0 }) else { return }
+    target.change(to: settings, try output(settings.logTarget))
+  }
+
+  private static func output(_ target: DaemonSettings.LogTarget) throws(DaemonError) -> LogOutput {
+    switch target {
+    case .stdout: return LogOutput(standard: STDOUT_FILENO)
+    case .stderr: return LogOutput(standard: STDERR_FILENO)
     case .file(let path):
       guard let file = LogOutput(file: path) else {
-        StandardError.print("cannot open the log file \(path): \(String(cString: strerror(errno)))")
-        throw ExitStatus.cannotCreate
+        throw DaemonError(
+          message: "cannot open the log file \(path): \(String(cString: strerror(errno)))",
+          status: ExitStatus.cannotCreate)
       }
-      output = file
+      return file
     }
-    let level = Logger.Level(rawValue: settings.logLevel.rawValue) ?? .info
-    let format: DaemonLogHandler.Format = settings.logFormat == .json ? .json : .text
-    LoggingSystem.bootstrap { _ in DaemonLogHandler(level: level, format: format, output: output) }
+  }
+
+  /// Sends what the process logs from now on where the topology wants it. Throws the exit status, after it has said why.
+  static func start(_ settings: DaemonSettings) throws -> Logger {
+    let first: LogTarget
+    do throws(DaemonError) {
+      first = LogTarget(settings, try output(settings.logTarget))
+    } catch {
+      StandardError.print("\(error.message)")
+      throw error.status
+    }
+    target.withLock { $0 = first }
+    LoggingSystem.bootstrap { _ in DaemonLogHandler(first) }
     return Logger(label: "sluice")
   }
 }

@@ -129,6 +129,7 @@ extension Daemon {
         sources.append(started)
         undo.append { await $0.drain([started]) }
       }
+      try changeLog(to: next.topology.daemon, &undo)
       if plan.daemon?.settings.contains("admin") == true { admin = try await startAdmin(next.topology.daemon.admin) }
     } catch {
       for step in undo.reversed() { await step(self) }
@@ -138,6 +139,14 @@ extension Daemon {
     }
     await adopt(plan, next.topology, sources, admin)
     return nil
+  }
+
+  /// Also when nothing of it is new: a file that was moved away is let go, as those expect that rotate logs.
+  private func changeLog(to settings: DaemonSettings, _ undo: inout [Undo]) throws(DaemonError) {
+    let before = topology.daemon
+    try DaemonLog.change(to: settings)
+    // What could be opened before can't fail but by the world's fault, and then lines are lost, not the daemon.
+    undo.append { _ in try? DaemonLog.change(to: before) }
   }
 
   private func settings<Settings>(_ name: String, in all: [Settings], _ key: KeyPath<Settings, String>) -> Settings {
