@@ -45,8 +45,15 @@ struct LoadedTopology: Sendable {
       var findings: [Diagnostic] = []
       for settings in topology.subscribers {
         do {
+          var place = try place(of: settings, library, topology)
+          if place == .thread, library.lookingPlace == .process,
+            try library.isUnsoundSwap(settings.plugin, pluginDirectories: topology.daemon.plugins)
+          {
+            place = .process
+            findings.append(swapWarning(settings, topology))
+          }
           let plugin = try library.load(
-            settings.plugin, pluginDirectories: topology.daemon.plugins, place: place(of: settings, library, topology))
+            settings.plugin, pluginDirectories: topology.daemon.plugins, place: place)
           plugins[settings.name] = plugin
           findings += validate(settings, plugin, in: topology)
         } catch {
@@ -58,6 +65,14 @@ struct LoadedTopology: Sendable {
       if !errors.isEmpty { throw .mistakes(errors + warnings) }
       return LoadedTopology(topology: topology, plugins: plugins, warnings: warnings)
     }
+  }
+
+  private static func swapWarning(_ settings: SubscriberSettings, _ topology: Topology) -> Diagnostic {
+    topology.diagnostic(
+      at: settings.position.value, .warning,
+      "the file of plugin \(settings.plugin) was replaced, and two generations of it can't be told apart in one process: "
+        + "it has retroactive conformances. The new one runs in a process of its own until the daemon is restarted",
+      help: "leave `@retroactive` conformances out of a Swift plugin")
   }
 
   /// What the plugin itself says of its config, at the places where the values stand.
@@ -101,18 +116,11 @@ struct LoadedTopology: Sendable {
     }
   }
 
-  /// What the plugin and its place have against each other.
+  /// What speaks against a process of another user.
   private static func isolationProblem(_ settings: SubscriberSettings, _ plugin: LoadedPlugin, in topology: Topology)
     -> [Diagnostic]
   {
     let place = settings.position.value
-    if plugin.needsOwnProcess, !plugin.isIsolated {
-      return [
-        topology.diagnostic(
-          at: place, .error, "plugin \(plugin.kind) must not run in the daemon's process",
-          help: "say `isolation: process` for this subscriber, or leave isolation out")
-      ]
-    }
     guard case .process(let user?, _) = settings.isolation else { return [] }
     guard let entry = getpwnam(user) else {
       return [topology.diagnostic(at: place, .error, "isolation.process.user: there is no user '\(user)' here")]

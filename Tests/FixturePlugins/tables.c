@@ -33,6 +33,10 @@ typedef struct later_subscriber {
 #define case_outputs 15
 #define case_nullkind 16
 #define case_flags 17
+#define case_oldswift 18
+#define case_ownswift 19
+#define case_go 20
+#define case_processonly 21
 
 #if CASE == case_undefined
 extern int nobody_defines_this(void);
@@ -60,7 +64,7 @@ static later_subscriber table = {.known = {
                  : CASE == case_newer ? sizeof(later_subscriber)
                  : CASE == case_tiny  ? 12
                                  : sizeof(slu_subscriber),
-  .flags = CASE == case_flags ? 0x80 : 0,
+  .flags = CASE == case_flags ? 0x80 : CASE == case_processonly ? SLU_F_PROCESS_ONLY : 0,
   .kind = SLU_LITERAL(NAME),
   .summary = SLU_LITERAL(SUMMARY),
   .config_schema = {"{}", CASE == case_hugeschema ? 300 << 10 : 2},
@@ -81,6 +85,13 @@ static const slu_module module = {
   .abi_minor_needed = CASE == case_minor ? 9 : 0,
   .subscriber_count = CASE == case_nosubscribers ? 0 : 1,
   .name = SLU_LITERAL("tables"),
+#if CASE == case_oldswift
+  .runtime = SLU_LITERAL("swift-5.9 dynamic"),
+#elif CASE == case_ownswift
+  .runtime = SLU_LITERAL("swift-5.9 static"),
+#elif CASE == case_go
+  .runtime = SLU_LITERAL("go1.22"),
+#endif
   .subscribers = subscribers,
 };
 

@@ -32,7 +32,11 @@ package final class LoadedPlugin: @unchecked Sendable {
   }
   package let wants: Wants
   package let isExclusive: Bool
-  package let needsOwnProcess: Bool
+  /// Two generations of it may not be told apart in one process.
+  let mayHaveRetroactive: Bool
+  /// Why it must not share a process with the daemon; nil: it may.
+  package let reasonForOwnProcess: String?
+  package var needsOwnProcess: Bool { reasonForOwnProcess != nil }
 
   private let copies: ModuleCopies?
   let table: slu_subscriber
@@ -60,7 +64,8 @@ package final class LoadedPlugin: @unchecked Sendable {
     original = kind.original
     wants = Wants(table)
     isExclusive = table.flags & UInt32(SLU_F_EXCLUSIVE) != 0
-    needsOwnProcess = table.flags & UInt32(SLU_F_PROCESS_ONLY) != 0
+    mayHaveRetroactive = LoadedPlugin.mayHaveRetroactive(module.runtime, loadedPath)
+    reasonForOwnProcess = LoadedPlugin.reasonForOwnProcess(flags: table.flags, runtime: module.runtime)
   }
 
   /// One that runs in processes of its own. `copies`: the directory of the copy, kept for as long as they may be started.
@@ -86,8 +91,20 @@ package final class LoadedPlugin: @unchecked Sendable {
     original = description.original
     wants = kind.wants
     isExclusive = table.flags & UInt32(SLU_F_EXCLUSIVE) != 0
-    needsOwnProcess = table.flags & UInt32(SLU_F_PROCESS_ONLY) != 0
+    mayHaveRetroactive = LoadedPlugin.mayHaveRetroactive(module.runtime, loadedPath)
+    reasonForOwnProcess = LoadedPlugin.reasonForOwnProcess(flags: table.flags, runtime: module.runtime)
     self.copies = copies
+  }
+}
+
+extension LoadedPlugin {
+  /// Looked at while the copy is there. A module that brings its own runtime is by itself.
+  static func mayHaveRetroactive(_ runtime: String, _ copy: String) -> Bool {
+    runtime.hasPrefix("swift-") && runtime.hasSuffix(" dynamic") && SwiftConformances.mayHaveRetroactive(copy)
+  }
+
+  static func reasonForOwnProcess(flags: UInt32, runtime: String) -> String? {
+    flags & UInt32(SLU_F_PROCESS_ONLY) != 0 ? "it says that it must not share one" : ModuleRuntime.conflict(runtime)
   }
 }
 

@@ -158,8 +158,8 @@ package final class PluginLibrary: PluginSchemaProvider {
     let outcome = loaded.withLock { cache -> Result<[LoadedPlugin], PluginLoadError> in
       if let known = cache[key] { return .success(known) }
       do throws(PluginLoadError) {
-        let isSeen = cache[Key(file: file.identity, place: .process)] != nil
-        let kinds = try place == .process ? describe(file) : map(file, isSeen: isSeen)
+        let seen = cache[Key(file: file.identity, place: .process)]
+        let kinds = try place == .process ? describe(file) : map(file, seen: seen)
         cache[key] = kinds
         return .success(kinds)
       } catch {
@@ -175,15 +175,44 @@ package final class PluginLibrary: PluginSchemaProvider {
       remedy: "name the file libsluice-<kind>.so after the kind in slu_subscriber.kind")
   }
 
-  private func map(_ file: borrowing TrustedFile, isSeen: Bool) throws(PluginLoadError) -> [LoadedPlugin] {
+  /// `seen`: what a look in a process has found.
+  private func map(_ file: borrowing TrustedFile, seen: [LoadedPlugin]?) throws(PluginLoadError) -> [LoadedPlugin] {
     let name = file.path
+    let isSeen = seen != nil
+    for kind in seen ?? [] { try mustShare(kind.reasonForOwnProcess, name) }
     let copies = try ModuleCopies(stateDirectory)
     defer { withExtendedLifetime(copies) {} }
     let copy = try copies.make(of: file)
-    if let runner, !isSeen { _ = try FirstLook(runner: runner).describe(copy, calling: name) }
+    if let runner, !isSeen {
+      let found = try FirstLook(runner: runner).describe(copy, calling: name)
+      for kind in found.kinds {
+        try mustShare(LoadedPlugin.reasonForOwnProcess(flags: kind.flags, runtime: found.runtime), name)
+      }
+    }
     let image = try ModuleImage.load(copy, calling: name)
     let module = try ModuleReader(path: name, hostMinor: image.major.minor).read(image.module)
     return module.kinds.map { LoadedPlugin($0, of: module, image: image, path: name, loadedPath: copy) }
+  }
+
+  private func mustShare(_ reason: String?, _ name: String) throws(PluginLoadError) {
+    guard let reason else { return }
+    throw PluginLoadError(
+      .notShareable, "\(name) must not run in the daemon's process: \(reason)",
+      remedy: "say `isolation: process` for this subscriber, or leave isolation out")
+  }
+
+  /// Whether the plugin's file is another than one that is in the process already, and the two would not be told apart there:
+  /// see `SwiftConformances`.
+  package func isUnsoundSwap(_ kindOrPath: String, pluginDirectories: [String] = []) throws(PluginLoadError) -> Bool {
+    let file = try TrustedFile(opening: find(kindOrPath, pluginDirectories: pluginDirectories))
+    let (path, identity) = (file.path, file.identity)
+    let before = loaded.withLock { loaded -> [LoadedPlugin] in
+      guard loaded[Key(file: identity, place: .thread)] == nil else { return [] }
+      return loaded.filter { $0.key.place == .thread }.values.compactMap(\.first).filter { $0.path == path }
+    }
+    guard !before.isEmpty else { return false }
+    let next = try load(kindOrPath, pluginDirectories: pluginDirectories, place: lookingPlace)
+    return (before + [next]).contains(where: \.mayHaveRetroactive)
   }
 
   /// What a file's kinds say of themselves, ready to be run in processes.
