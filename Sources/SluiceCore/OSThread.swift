@@ -29,6 +29,11 @@ package final class OSThread: Sendable {
     handle = Mutex(thread)
   }
 
+  /// Nobody can wait for it any more: its stack goes when its body has returned.
+  deinit {
+    if let thread = handle.withLock({ $0 }) { pthread_detach(thread) }
+  }
+
   /// Waits for the body to return. Only the first call waits.
   package func join() {
     let thread = handle.withLock { state -> pthread_t? in

@@ -1,5 +1,6 @@
-/* Load for the framed protocol: one connection that sends DATA frames as fast as its credit lets it.
- * usage: tcp_load HOST PORT SECONDS [PAYLOAD [FRAME [PRODUCER]]]    e.g. tcp_load 127.0.0.1 7400 30 128 65536
+/* Load for the framed protocol: one connection that sends DATA frames as fast as its credit lets it, or at RATE records
+ * a second, until SECONDS have passed or SIGTERM comes.
+ * usage: tcp_load HOST PORT SECONDS [PAYLOAD [FRAME [PRODUCER [RATE]]]]    e.g. tcp_load 127.0.0.1 7400 30 128 65536
  *
  * Each record is encoded and checksummed anew, as a producer would. Prints one JSON object: records acknowledged per
  * second, ack latency (of the first record of a frame, from before its write), this program's own CPU per record.
@@ -12,6 +13,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -145,6 +147,13 @@ static void build(struct client *c, uint32_t count, uint32_t payload) {
   if (c->mark_tail - c->mark_head < MARKS) c->marks[c->mark_tail++ % MARKS] = (struct mark){c->next - 1, now};
 }
 
+static volatile sig_atomic_t is_over;
+
+static void stop(int signal) {
+  (void)signal;
+  is_over = 1;
+}
+
 static void await(struct client *c, short events) {
   struct pollfd p = {.fd = c->fd, .events = events};
   poll(&p, 1, 1000);
@@ -152,7 +161,7 @@ static void await(struct client *c, short events) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 4) errx(64, "usage: tcp_load HOST PORT SECONDS [PAYLOAD [FRAME [PRODUCER]]]");
+  if (argc < 4) errx(64, "usage: tcp_load HOST PORT SECONDS [PAYLOAD [FRAME [PRODUCER [RATE]]]]");
   uint32_t payload = argc > 4 ? (uint32_t)atoi(argv[4]) : 128, frame = argc > 5 ? (uint32_t)atoi(argv[5]) : 65536;
   uint32_t record = WIRE_PREFIX + WIRE_PART + ((payload + 7) & ~7u);
   if (frame > MAX_FRAME || frame < WIRE_HEADER + 8 + record) errx(64, "a frame of %u bytes is not possible", frame);
@@ -170,9 +179,15 @@ int main(int argc, char **argv) {
   uint64_t start = wire_now(), end = start + (uint64_t)(atof(argv[3]) * 1e9);
   uint64_t cpu = wire_cpu();
   uint64_t frame_bytes = WIRE_HEADER + 8 + (uint64_t)count * record;
-  while (wire_now() < end) {
+  double rate = argc > 7 ? atof(argv[7]) : 0;
+  signal(SIGTERM, stop);
+  while (!is_over && wire_now() < end) {
     if (!push(&c)) {
       await(&c, POLLOUT | POLLIN);
+    } else if (rate > 0 && (double)c.sent_records > rate * (double)(wire_now() - start) / 1e9) {
+      struct pollfd p = {.fd = c.fd, .events = POLLIN};
+      poll(&p, 1, 1);
+      receive(&c);
     } else if (c.sent_bytes + frame_bytes > c.credit_bytes || c.sent_records + count > c.credit_records) {
       await(&c, POLLIN);
     } else {
@@ -181,6 +196,7 @@ int main(int argc, char **argv) {
     }
   }
   while (!push(&c)) await(&c, POLLOUT | POLLIN);
+  end = wire_now();
   while (c.acked + 1 < c.next && wire_now() < end + 10000000000u) await(&c, POLLIN);
   double seconds = (double)(wire_now() - start) / 1e9;
   uint64_t records = c.acked + 1 - c.first;

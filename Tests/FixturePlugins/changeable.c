@@ -25,4 +25,11 @@ static slu_rc reconfigure(void *instance, slu_bytes config, slu_error *error) {
   return SLU_OK;
 }
 
-FIXTURE_MODULE("changeable", .deliver = deliver, .reconfigure = reconfigure)
+static slu_rc create(const slu_subscriber *kind, const slu_host *host, slu_bytes config, void **instance, slu_error *error) {
+  slu_rc rc = fixture_create(kind, host, config, instance, error);
+  if (rc != SLU_OK || ((fixture *)*instance)->number != 13) return rc;
+  fixture_destroy(*instance);
+  return slu_fail(error, SLU_E_CONFIG, "thirteen is unlucky");
+}
+
+FIXTURE_MODULE("changeable", .create = create, .deliver = deliver, .reconfigure = reconfigure)

@@ -83,6 +83,18 @@ import Testing
     }
   }
 
+  @Test("A C++ exception that leaves a plugin's function ends its process only, and the record is found")
+  func exceptions() throws {
+    let rig = try SubscriberRig("throwing", isIsolated: true)
+    rig.reader.append((0..<50).map { $0 == 30 ? "bad" : "m\($0)" })
+    try rig.subscriber.start()
+    #expect(rig.reader.waitUntilSettled(below: 51))
+    #expect(rig.stop() == .stopped)
+    #expect(rig.log.all.contains { $0.contains("instance ended") && $0.contains("SIGABRT") }, "\(rig.log.all)")
+    #expect(rig.letters.letters.map(\.lsn) == [31] && rig.letters.letters.first?.cause == .crash)
+    #expect(rig.messages.count == 49)
+  }
+
   @Test("The one record of a thousand that kills the process is found by halves, and the others are all delivered")
   func bisection() throws {
     let misbehaviour = Misbehaviour(what: "crash", place: "in_deliver")

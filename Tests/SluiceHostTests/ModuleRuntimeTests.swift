@@ -121,7 +121,10 @@ import Testing
     try put("two", "let more = 1\n")
     #expect(try !library.isUnsoundSwap("changing"))
     _ = try library.load("changing")
-    try put("three", "extension slu_bytes: @retroactive Equatable { public static func == (a: slu_bytes, b: slu_bytes) -> Bool { a.len == b.len } }\n")
+    try put(
+      "three",
+      "extension slu_bytes: @retroactive Equatable { public static func == (a: slu_bytes, b: slu_bytes) -> Bool { a.len == b.len } }\n"
+    )
     #expect(try library.isUnsoundSwap("changing"))
     let next = try library.load("changing", place: .process)
     #expect(next.isIsolated && next.runtime.hasSuffix("dynamic"))

@@ -73,8 +73,11 @@ enum Fixtures {
   }
 
   private static func compile(_ name: String, table: Bool, _ misbehaviour: Misbehaviour?, to target: String) {
-    let source = "\(tests)/FixturePlugins/\(misbehaviour == nil ? table ? "tables" : name : "misbehaving").c"
-    var arguments = ["cc", "-std=c11", "-D_GNU_SOURCE", "-O1", "-shared", "-fPIC", "-pthread"]
+    let file = "\(tests)/FixturePlugins/\(misbehaviour == nil ? table ? "tables" : name : "misbehaving")"
+    let isC = Paths.exists(file + ".c")
+    let source = file + (isC ? ".c" : ".cpp")
+    var arguments = isC ? ["cc", "-std=c11", "-D_GNU_SOURCE"] : ["c++", "-std=c++17"]
+    arguments += ["-O1", "-shared", "-fPIC", "-pthread"]
     arguments += ["-I\(tests)/../Sources/CSluice/include", source, "-o", target]
     if table { arguments += ["-DCASE=case_\(name)", "-DKIND=\"\(name)\""] }
     if let misbehaviour {
@@ -83,7 +86,7 @@ enum Fixtures {
     var cArguments = arguments.map { strdup($0) } + [nil]
     defer { cArguments.forEach { free($0) } }
     var child = pid_t()
-    precondition(posix_spawnp(&child, "cc", nil, nil, &cArguments, environ) == 0, "no C compiler")
+    precondition(posix_spawnp(&child, arguments[0], nil, nil, &cArguments, environ) == 0, "no C compiler")
     var status: Int32 = 0
     precondition(waitpid(child, &status, 0) == child && status == 0, "\(source) does not compile")
   }

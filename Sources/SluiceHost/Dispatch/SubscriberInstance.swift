@@ -133,6 +133,7 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
       guard waitUntilDone(deadline) else {
         shared.enter(.stuck)
         slot.close()
+        services.publisher?.close()
         logger.error("the plugin did not stop in time and is left behind", metadata: ["plugin": "\(plugin.path)"])
         return .stuck
       }

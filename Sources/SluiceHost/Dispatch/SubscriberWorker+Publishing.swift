@@ -61,8 +61,7 @@ extension SubscriberWorker {
 
   /// The last thing, behind the cursors.
   func closePublisher() {
-    guard isPublisherOpen, let publisher = services.publisher else { return }
-    writeFloors(now: Clock.monotonic())
-    publisher.close()
+    if isPublisherOpen { writeFloors(now: Clock.monotonic()) }
+    services.publisher?.close()
   }
 }

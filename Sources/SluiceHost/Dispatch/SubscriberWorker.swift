@@ -251,11 +251,11 @@ final class SubscriberWorker: @unchecked Sendable {
         logger.error("cursor not written", metadata: ["stream": "\(feed.reader.streamName)", "why": "\(error)"])
       }
     }
-    closePublisher()
     end()
   }
 
   private func end() {
+    closePublisher()
     shared.life.withLock { life in
       life.isDone = true
       if life.state != .stuck { life.state = .stopped }

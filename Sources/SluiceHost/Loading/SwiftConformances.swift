@@ -78,7 +78,8 @@ struct ELFImage {
 
   /// What lies at an address of the loaded image, by the program headers.
   func load<Number: FixedWidthInteger>(at address: UInt64) -> Number? {
-    guard let table: UInt64 = load(file: 0x20), let size: UInt16 = load(file: 0x36), let count: UInt16 = load(file: 0x38)
+    guard let table: UInt64 = load(file: 0x20), let size: UInt16 = load(file: 0x36),
+      let count: UInt16 = load(file: 0x38)
     else { return nil }
     for index in 0..<count {
       let at = table &+ UInt64(index) * UInt64(size)

@@ -9,26 +9,26 @@ extension Publisher {
   func open(isCancelled: () -> Bool) throws(StreamReadError) -> Bool {
     let known = floors.read()
     let bell = bell
-    locked.withLock { state in
-      state.lanes = targets.map { target in
+    let targets = locked.withLock { state in
+      state.lanes = state.targets.map { target in
         target.log.openLane(source: subscriber) { bell.ring() }
       }
+      return state.targets
     }
     for (index, target) in targets.enumerated() {
       guard !targets[..<index].contains(where: { $0.log.uuid == target.log.uuid }) else { continue }
-      guard try recover(index, from: known[target.log.uuid] ?? 1, isCancelled) else { return false }
+      guard try recover(index, target, from: known[target.log.uuid] ?? 1, isCancelled) else { return false }
     }
     return true
   }
 
   private func recover(
-    _ index: Int, from floor: UInt64, _ isCancelled: () -> Bool
+    _ index: Int, _ target: PublishTarget, from floor: UInt64, _ isCancelled: () -> Bool
   ) throws(StreamReadError) -> Bool {
-    let target = targets[index]
     let last = target.log.submittedLSN
     // Two outputs may go to one stream.
     locked.withLock { state in
-      for place in targets.indices where targets[place].log.uuid == target.log.uuid {
+      for place in state.targets.indices where state.targets[place].log.uuid == target.log.uuid {
         state.ends[place] = last + 1
       }
     }

@@ -52,6 +52,8 @@ final class Publisher: @unchecked Sendable {
 
   /// `@unchecked Sendable`: it lives inside a mutex, and what `calls` borrows is used during one call alone.
   struct State: @unchecked Sendable {
+    /// None behind `close`: a publisher outlives its subscriber, as a plugin's late thread may still call it.
+    var targets: [PublishTarget]
     var lanes: [any IngestLane] = []
     var awaited: [Awaited] = []
     var children: PublishedChildren
@@ -75,7 +77,6 @@ final class Publisher: @unchecked Sendable {
     var isThere = false
   }
 
-  let targets: [PublishTarget]
   /// By the plugin's outputs: the place among the targets; nil: not mapped.
   let outputs: [Int?]
   let subscriber: String
@@ -94,7 +95,6 @@ final class Publisher: @unchecked Sendable {
     replay: ReplayQueue, dataDirectory: String, bell: Doorbell
   ) {
     self.subscriber = subscriber
-    self.targets = targets
     self.bell = bell
     self.replay = replay
     outputs = pluginOutputs.map { output in targets.firstIndex { $0.output == output } }
@@ -103,7 +103,7 @@ final class Publisher: @unchecked Sendable {
     let none = LogUUID(high: 0, low: 0)
     locked = Mutex(
       State(
-        children: PublishedChildren(cursors: cursors),
+        targets: targets, children: PublishedChildren(cursors: cursors),
         counts: targets.map { PublishCounts(output: $0.output, stream: $0.log.streamName) },
         ends: targets.map { _ in 1 },
         logs: logs + Array(repeating: none, count: cursors.count - logs.count)))
@@ -143,7 +143,7 @@ final class Publisher: @unchecked Sendable {
     let item = item.loadUnaligned(as: slu_publication.self)
     guard item.output < UInt32(outputs.count) else { return SLU_E_INVALID }
     guard let target = outputs[Int(item.output)] else { return SLU_E_CONFIG }
-    let stream = targets[target].log
+    let stream = state.targets[target].log
     guard item.topic.isThere, item.key.isThere, item.headers.isThere, item.payload.isThere,
       item.topic.len <= UInt64(Limits.maxTopicBytes), item.key.len <= UInt64(Limits.maxKeyBytes),
       item.headers.len <= UInt64(Limits.maxHeadersBytes - PublishedLineage.maxBytes),
@@ -195,7 +195,7 @@ final class Publisher: @unchecked Sendable {
 
   /// Stores what is not there yet, all or nothing.
   private func take(_ state: inout State, _ tracker: borrowing Mutex<SettleTracker>) -> slu_rc {
-    var bytes = Array(repeating: 0, count: targets.count)
+    var bytes = Array(repeating: 0, count: state.targets.count)
     var added = Array(repeating: 0, count: state.logs.count)
     for index in state.calls.indices {
       let call = state.calls[index]
@@ -207,7 +207,7 @@ final class Publisher: @unchecked Sendable {
       added[call.feed] += 1
       bytes[call.target] += call.fields.recordBytes + PublishedLineage.maxBytes + 8
     }
-    for target in bytes.indices where bytes[target] > targets[target].maxCallBytes {
+    for target in bytes.indices where bytes[target] > state.targets[target].maxCallBytes {
       forget(&state)
       return SLU_E_INVALID
     }
@@ -314,7 +314,7 @@ final class Publisher: @unchecked Sendable {
 
   private func floors(of state: borrowing State) -> [LogUUID: UInt64] {
     var floors: [LogUUID: UInt64] = [:]
-    for (index, target) in targets.enumerated() {
+    for (index, target) in state.targets.enumerated() {
       let floor = state.children.floor(of: index, feeds: streams) ?? state.ends[index]
       floors[target.log.uuid] = min(floor, floors[target.log.uuid] ?? .max)
     }
@@ -323,7 +323,8 @@ final class Publisher: @unchecked Sendable {
 
   /// To be called right after the cursors were written. Returns what failed.
   func writeFloors(now: Int64) -> String? {
-    let wanted = locked.withLock { self.floors(of: $0) }
+    // One that was left behind, and returns late, has a successor by now, who knows better.
+    guard let wanted = locked.withLock({ $0.isClosed ? nil : self.floors(of: $0) }) else { return nil }
     nextFloors = now + Limits.floorsNanoseconds
     let failure = floors.write(wanted)
     guard failure == 0 else { return "\(floors.path): \(String(cString: strerror(failure)))" }
@@ -331,11 +332,14 @@ final class Publisher: @unchecked Sendable {
     return nil
   }
 
+  /// Lets go of the streams. From any thread; more than once does nothing.
   func close() {
     locked.withLock { state in
       state.isClosed = true
       for lane in state.lanes { lane.close() }
       state.lanes = []
+      state.targets = []
+      state.awaited = []
     }
   }
 }
