@@ -40,11 +40,11 @@ let package = Package(
   products: [.library(name: "sluice-topic-bytes", type: .dynamic, targets: ["TopicBytesPlugin"])],
   dependencies: [.package(name: "SluicePluginKit", path: kitDirectory())],
   targets: [
-    .target(name: "TopicBytesCore", dependencies: [kit], swiftSettings: ownRuntime),
+    .target(name: "TopicBytesKind", dependencies: [kit], swiftSettings: ownRuntime),
     .target(
-      name: "TopicBytesPlugin", dependencies: ["TopicBytesCore", kit], swiftSettings: ownRuntime,
+      name: "TopicBytesPlugin", dependencies: ["TopicBytesKind", kit], swiftSettings: ownRuntime,
       linkerSettings: pluginLink),
-    .testTarget(name: "TopicBytesTests", dependencies: ["TopicBytesCore"]),
+    .testTarget(name: "TopicBytesTests", dependencies: ["TopicBytesKind"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -48,7 +48,7 @@ static void run(const slu_host *host, const char *const (*records)[2], uint32_t 
 }
 
 int main(void) {
-  char directory[] = "/tmp/topic-bytes-XXXXXX", path[64], text[256] = {0};
+  char directory[] = "/tmp/plugin-test-XXXXXX", path[64], text[256] = {0};
   expect(mkdtemp(directory) != NULL, "a directory can be made");
   slu_host host = {.struct_size = sizeof host, .log = host_log, .settle = host_settle,
                    .metric_register = host_metric_register, .metric_add = host_metric_add};

@@ -72,13 +72,8 @@ pub type get_extension_fn = unsafe extern "C" fn(*mut c_void, slu_bytes) -> *con
 
 pub type diagnose_fn = unsafe extern "C" fn(*mut c_void, u32, slu_bytes, slu_bytes);
 pub type validate_fn = unsafe extern "C" fn(*const slu_subscriber, slu_bytes, diagnose_fn, *mut c_void) -> slu_rc;
-pub type create_fn = unsafe extern "C" fn(
-    *const slu_subscriber,
-    *const slu_host,
-    slu_bytes,
-    *mut *mut c_void,
-    *mut slu_error,
-) -> slu_rc;
+pub type create_fn =
+    unsafe extern "C" fn(*const slu_subscriber, *const slu_host, slu_bytes, *mut *mut c_void, *mut slu_error) -> slu_rc;
 pub type deadline_fn = unsafe extern "C" fn(*mut c_void, i64, *mut slu_error) -> slu_rc;
 pub type deliver_fn = unsafe extern "C" fn(*mut c_void, *const slu_batch, *mut slu_error) -> slu_rc;
 pub type gap_fn = unsafe extern "C" fn(*mut c_void, *const slu_gap, *mut slu_error) -> slu_rc;

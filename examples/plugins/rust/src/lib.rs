@@ -15,25 +15,25 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use totals::{Refusal, Totals};
 
-struct TopicBytes {
+struct TopicBytesSubscriber {
     host: Host,
     path: PathBuf,
     counted: Counter,
     totals: Totals,
 }
 
-impl Subscriber for TopicBytes {
+impl Subscriber for TopicBytesSubscriber {
     const KIND: &'static str = "topic-bytes";
     const SUMMARY: &'static str = "Counts records and bytes per topic.";
     const CONFIG_SCHEMA: &'static str = r#"{"type":"object","additionalProperties":false,"properties":{
         "file":{"type":"string","pattern":"^[A-Za-z0-9_-][A-Za-z0-9._-]*$","maxLength":100,"default":"topics.tsv",
         "description":"Name of the file with the totals, in the state directory."}}}"#;
 
-    fn create(config: &str, host: Host) -> Result<TopicBytes, Error> {
+    fn create(config: &str, host: Host) -> Result<TopicBytesSubscriber, Error> {
         let file = config_string(config, "file").ok_or_else(|| Error::config("file: a string was expected"))?;
         let path = Path::new(host.state_dir()).join(file);
         let counted = host.counter("counted", "bytes", "Bytes of payload that were counted.");
-        Ok(TopicBytes { host, path, counted, totals: Totals::default() })
+        Ok(TopicBytesSubscriber { host, path, counted, totals: Totals::default() })
     }
 
     fn start(&mut self) -> Result<(), Error> {
@@ -72,7 +72,7 @@ impl Subscriber for TopicBytes {
     }
 }
 
-impl TopicBytes {
+impl TopicBytesSubscriber {
     fn failure(&self, action: &str, error: std::io::Error) -> Error {
         Error::retryable(format!("cannot {} {}: {}; it is tried again", action, self.path.display(), error))
     }
@@ -99,7 +99,7 @@ fn config_string<'a>(config: &'a str, name: &str) -> Option<&'a str> {
     value.split('"').next()
 }
 
-static KIND: slu_subscriber = subscriber_table::<TopicBytes>();
+static KIND: slu_subscriber = subscriber_table::<TopicBytesSubscriber>();
 static KINDS: &[&slu_subscriber] = &[&KIND];
 static MODULE: slu_module = module("topic-bytes", env!("CARGO_PKG_VERSION"), KINDS);
 

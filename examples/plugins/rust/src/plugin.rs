@@ -248,7 +248,11 @@ unsafe impl Sync for slu_subscriber {}
 unsafe impl Sync for slu_module {}
 
 /// A plugin with one kind: what the entry function answers.
-pub const fn module(name: &'static str, version: &'static str, kinds: &'static [&'static slu_subscriber]) -> slu_module {
+pub const fn module(
+    name: &'static str,
+    version: &'static str,
+    kinds: &'static [&'static slu_subscriber],
+) -> slu_module {
     slu_module {
         struct_size: std::mem::size_of::<slu_module>() as u32,
         abi_minor: SLU_ABI_MINOR,

@@ -1,6 +1,6 @@
 import CSluice
 import SluicePluginKit
-import TopicBytesCore
+import TopicBytesKind
 
 // A target of its own, with nothing else in it: the entries of two plugins can't be linked into one test bundle.
 

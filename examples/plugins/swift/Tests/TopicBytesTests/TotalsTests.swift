@@ -1,5 +1,5 @@
 import Testing
-import TopicBytesCore
+import TopicBytesKind
 
 @Suite struct TotalsTests {
   private func add(_ topic: String, bytes: Int, to totals: inout Totals) -> Totals.Outcome {
