@@ -7,6 +7,8 @@ private enum Installation {
   static let made: (folder: TemporaryFolder, output: String, status: Int32?) = {
     let folder = TemporaryFolder()
     let installed = install(to: folder.path)
+    // What is static lives as long as the process, and this is large.
+    atexit { try? FileManager.default.removeItem(atPath: Installation.prefix) }
     return (folder, installed.text, installed.status)
   }()
   static var prefix: String { made.folder.path }
@@ -43,11 +45,10 @@ private func text(_ path: String) -> String {
 }
 
 @Suite struct PluginAuthorTests {
-  /// Makes a plugin outside the repository, builds and tests it with its one command, and runs it in the daemon and in a
-  /// process of its own.
-  private func author(_ language: String, command: [String], library: String) throws {
+  /// Begins a plugin outside the repository, and builds and tests it with its one command.
+  /// - Returns: the project's folder.
+  private func begin(_ language: String, in folder: TemporaryFolder, command: [String]) throws -> String {
     try #require(Installation.made.status == 0, "\(Installation.made.output)")
-    let folder = TemporaryFolder()
     let made = Installation.run(["sluice", "plugin", "new", "--language", language, "my-count"], in: folder.path)
     #expect(made.status == 0 && made.text.contains("cd my-count && "), "\(made.text)")
     #expect(!made.text.contains("SLUICE=/"), "the shell finds this sluice: \(made.text)")
@@ -55,7 +56,12 @@ private func text(_ path: String) -> String {
     let checked = Installation.run(command, in: project)
     #expect(checked.status == 0, "\(checked.text)")
     #expect(checked.text.contains("smoke.yaml: ok"), "\(checked.text)")
+    return project
+  }
 
+  /// Runs a plugin of that project in the daemon and in a process of its own, and looks at what it counts.
+  private func deliver(to plugin: String) throws {
+    let folder = TemporaryFolder()
     let topology = folder.write(
       "sluice.yaml",
       """
@@ -64,8 +70,8 @@ private func text(_ path: String) -> String {
       streams: { events: { durability: written } }
       sources: { api: { type: http, listen: "127.0.0.1:0", stream: events, auth: none, topic: web } }
       subscribers:
-        near: { plugin: \(project)/\(library), isolation: thread, streams: [ events ], batch: { wait: 1ms } }
-        far: { plugin: \(project)/\(library), isolation: process, streams: [ events ], batch: { wait: 1ms } }
+        near: { plugin: \(plugin), isolation: thread, streams: [ events ], batch: { wait: 1ms } }
+        far: { plugin: \(plugin), isolation: process, streams: [ events ], batch: { wait: 1ms } }
       """)
     let process = ChildProcess(Installation.sluice, ["run", "-c", topology], environment: Installation.environment)
     let daemon = try #require(Daemon(awaiting: process))
@@ -84,20 +90,33 @@ private func text(_ path: String) -> String {
 
   @Test("A plugin that was begun in C outside the repository is built, tested and run with an installed Sluice alone")
   func aPluginInC() throws {
-    try author("c", command: ["make", "check"], library: "build/libsluice-my-count.so")
+    let folder = TemporaryFolder()
+    let project = try begin("c", in: folder, command: ["make", "check"])
+    try deliver(to: project + "/build/libsluice-my-count.so")
   }
 
-  @Test("A plugin that was begun in Swift outside the repository finds the installed kit, is built, tested and run")
+  @Test(
+    "A plugin that was begun in Swift outside the repository finds the installed kit, and runs with the daemon's runtime as with its own"
+  )
   func aPluginInSwift() throws {
-    try author("swift", command: ["./check"], library: ".build/debug/libsluice-my-count.so")
+    let folder = TemporaryFolder()
+    let project = try begin("swift", in: folder, command: ["./check"])
+    try deliver(to: project + "/.build/debug/libsluice-my-count.so")
+    let built = Installation.run(["env", "OWN_RUNTIME=1", "swift", "build", "-c", "release"], in: project)
+    #expect(built.status == 0, "\(built.text)")
+    let library = project + "/.build/release/libsluice-my-count.so"
+    let described = Installation.run(["sluice", "plugin", "describe", library], in: project)
+    #expect(described.text.contains(" static"), "\(described.text)")
+    try deliver(to: library)
   }
 
   @Test(
     "A plugin that was begun in Rust outside the repository is built without any crate, tested and run",
     .enabled(if: hasTool("cargo"), "there is no cargo; scripts/setup test installs it"))
   func aPluginInRust() throws {
-    try author(
-      "rust", command: ["env", "CARGO_NET_OFFLINE=true", "make", "check"], library: "build/libsluice-my-count.so")
+    let folder = TemporaryFolder()
+    let project = try begin("rust", in: folder, command: ["env", "CARGO_NET_OFFLINE=true", "make", "check"])
+    try deliver(to: project + "/build/libsluice-my-count.so")
   }
 
   @Test("What pkg-config says of an installed Sluice is enough for a C compiler, wherever the tree was moved to")

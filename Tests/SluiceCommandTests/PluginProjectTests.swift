@@ -12,7 +12,7 @@ private let examples =
 /// headers leads to, and what building it there makes.
 private func isNoPart(_ path: String) -> Bool {
   ["tally.c", "TALLY.md", "include/module.modulemap", "Cargo.lock", "Package.resolved"].contains(path)
-    || ["build", ".build", "target"].contains(path.prefix { $0 != "/" })
+    || ["build", ".build", "target", "data"].contains(path.prefix { $0 != "/" })
 }
 
 /// Files below a folder, through symbolic links.
