@@ -46,10 +46,17 @@ struct PluginNew: ParsableCommand {
     print("made \(folder), a plugin of kind '\(name)':")
     for file in project.files { print("  \(file.path)") }
     print("next, it is built and tested:")
-    print("  cd \(folder) && \(surroundings.map { $0 + " " }.joined())\(language == .swift ? "./check" : "make check")")
+    let words = surroundings.map(Self.quoted) + [language == .swift ? "./check" : "make check"]
+    print("  cd \(Self.quoted(folder)) && \(words.joined(separator: " "))")
     if language == .swift, kit == nil {
       print("This sluice is not installed, and has no Swift kit beside it: scripts/install puts it there.")
     }
+  }
+
+  /// A word as a shell takes it.
+  private static func quoted(_ word: String) -> String {
+    let isPlain = word.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "/._-=+:,@%".contains($0)) }
+    return isPlain ? word : "'" + word.replacing("'", with: #"'\''"#) + "'"
   }
 
   /// What the project's commands have to be told: nothing, where the shell and pkg-config find this installation.

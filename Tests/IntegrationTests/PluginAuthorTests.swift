@@ -162,7 +162,8 @@ private func text(_ path: String) -> String {
     #expect(removed.status == 0 && removed.text == "./lib/sluice/plugins/libsluice-others.so", "\(removed.text)")
   }
 
-  @Test("plugin new says what is wrong with a name or a folder, and makes nothing then")
+  @Test(
+    "plugin new says what is wrong with a name or a folder, makes nothing then, and quotes what a shell would misread")
   func refusals() throws {
     let folder = TemporaryFolder()
     let file = folder.write("kept", "mine")
@@ -178,5 +179,8 @@ private func text(_ path: String) -> String {
       #expect(refused.status == Int32(status) && refused.text.contains(words), "\(arguments): \(refused.text)")
     }
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["kept"])
+    let odd = folder.path + "/it's here"
+    let made = ChildProcess.run(Products.sluice, ["plugin", "new", "--language", "c", "it", "--directory", odd])
+    #expect(made.status == 0 && made.text.contains(#"cd '\#(folder.path)/it'\''s here' && "#), "\(made.text)")
   }
 }
