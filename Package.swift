@@ -59,6 +59,7 @@ let package = Package(
   targets: [
     .target(name: "CSluice"),
     .target(name: "CSluiceSystem"),
+    .target(name: "CPluginTemplates"),
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
 
     .target(name: "SluiceCore", dependencies: ["CSluiceSystem"], swiftSettings: strict),
@@ -72,7 +73,7 @@ let package = Package(
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "SluiceCore", "SluiceTopology", "SluiceJournal", "SluiceIngest", "SluiceHost", log,
+        "SluiceCore", "SluiceTopology", "SluiceJournal", "SluiceIngest", "SluiceHost", "CPluginTemplates", log,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ] + nio, swiftSettings: strict),

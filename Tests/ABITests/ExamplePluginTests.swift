@@ -70,17 +70,6 @@ private func exampleKind(in directory: TemporaryDirectory) throws -> UnsafePoint
     instance.destroy()
   }
 
-  @Test func theMakefileBuildsWhatTheReadmeSays() throws {
-    let directory = TemporaryDirectory()
-    for name in ["tally.c", "Makefile"] {
-      try FileManager.default.copyItem(
-        atPath: repositoryRoot + "/examples/plugins/c/" + name, toPath: directory.path + "/" + name)
-    }
-    let made = try run(["make", "SLUICE_INCLUDE=" + repositoryRoot + "/Sources/CSluice/include"], in: directory.path)
-    #expect(made.status == 0, "\(made.output)")
-    #expect(directory.names().contains("libsluice-tally.so"))
-  }
-
   @Test func thePluginInTheDocumentBuildsAndTakesABatch() throws {
     let document = try #require(text(of: repositoryRoot + "/docs/abi.md"))
     let source = try #require(document.firstMatch(of: /```c\n([\s\S]*?)```/)).output.1

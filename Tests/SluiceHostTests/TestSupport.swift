@@ -59,11 +59,13 @@ enum Fixtures {
   private static let built = Mutex<[String: String]>([:])
 
   /// The directory `Tests`.
-  private static let tests = "/" + "\(#filePath)".split(separator: "/").dropLast(2).joined(separator: "/")
+  static let tests = "/" + "\(#filePath)".split(separator: "/").dropLast(2).joined(separator: "/")
 
-  /// Where `libsluice-<name>.so` lies, compiled from Tests/FixturePlugins/<name>.c or, for a `table`, from tables.c.
+  /// Where `libsluice-<name>.so` lies, compiled from Tests/FixturePlugins/<name>.c or, for a `table`, from tables.c. A path
+  /// names a plugin that is built already.
   static func directory(_ name: String, table: Bool = false, misbehaving: Misbehaviour? = nil) -> String {
-    built.withLock { built in
+    guard !PluginLibrary.isPath(name) else { return home.path }
+    return built.withLock { built in
       if let known = built[name] { return known }
       let directory = home.folder(name)
       compile(name, table: table, misbehaving, to: "\(directory)/libsluice-\(name).so")

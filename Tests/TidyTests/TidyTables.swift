@@ -16,7 +16,7 @@ enum TidyTables {
       "Sources/sluice/",
       [
         "SluiceCore", "SluiceTopology", "SluiceJournal", "SluiceIngest", "SluiceHost", "ArgumentParser", "NIOCore",
-        "NIOPosix", "Logging", "Histogram", "Glibc", "Synchronization", "Dispatch",
+        "NIOPosix", "Logging", "Histogram", "Glibc", "Synchronization", "Dispatch", "CPluginTemplates",
       ]
     ),
     ("Plugins/Lines/", ["SluicePluginKit", "Glibc"]),
@@ -38,7 +38,7 @@ enum TidyTables {
   static let sourceDirectories = ["Sources/", "Plugins/", "Tests/"]
 
   /// Formatted by swift format.
-  static let formatted = ["Sources", "Plugins", "Tests", "Package.swift"]
+  static let formatted = ["Sources", "Plugins", "Tests", "Package.swift", "examples", "share"]
 
   /// Words that say "unfinished", put together here so that this file does not trip over itself.
   static let unfinished = ["TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"]
