@@ -12,7 +12,8 @@ nonisolated func kitValidate(
   guard let table, let diagnose, let kind = kind(of: table) else { return SLU_E_INVALID }
   var findings: [Finding]
   do {
-    findings = try kind.type.validate(try Config(json: config.buffer))
+    if let fault = kind.fault { throw fault }
+    findings = try validate(kind.type, config)
   } catch let error as ConfigError {
     findings = [Finding(.error, at: error.pointer, error.problem)]
   } catch {
@@ -34,8 +35,8 @@ nonisolated func kitCreate(
 ) -> slu_rc {
   guard let table, let host, let instance, let kind = kind(of: table) else { return SLU_E_INVALID }
   return reporting(error) {
-    let subscriber = try kind.type.init(config: try Config(json: config.buffer), host: Host(host))
-    instance.pointee = Unmanaged.passRetained(Instance(subscriber)).toOpaque()
+    if let fault = kind.fault { throw fault }
+    instance.pointee = Unmanaged.passRetained(Instance(try make(kind.type, config, Host(host)))).toOpaque()
     return SLU_OK
   }
 }
@@ -122,8 +123,20 @@ nonisolated func kitReconfigure(
   _ instance: UnsafeMutableRawPointer?, _ config: slu_bytes, _ error: UnsafeMutablePointer<slu_error>?
 ) -> slu_rc {
   calling(instance, error) { subscriber in
-    try subscriber.reconfigure(try Config(json: config.buffer)) ? SLU_OK : SLU_E_UNSUPPORTED
+    try reconfigure(subscriber, config) ? SLU_OK : SLU_E_UNSUPPORTED
   }
+}
+
+private func validate<Kind: Subscriber>(_ type: Kind.Type, _ config: slu_bytes) throws -> [Finding] {
+  try type.validate(Kind.Configuration(json: config.buffer))
+}
+
+private func make<Kind: Subscriber>(_ type: Kind.Type, _ config: slu_bytes, _ host: Host) throws -> any Subscriber {
+  try type.init(Kind.Configuration(json: config.buffer), host: host)
+}
+
+private func reconfigure<Kind: Subscriber>(_ subscriber: Kind, _ config: slu_bytes) throws -> Bool {
+  try subscriber.reconfigure(Kind.Configuration(json: config.buffer))
 }
 
 private func kind(of table: UnsafePointer<slu_subscriber>) -> Kind? {

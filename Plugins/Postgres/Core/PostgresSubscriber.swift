@@ -19,7 +19,6 @@ import SluicePluginKit
 package final class PostgresSubscriber: Subscriber {
   package static let kind = "postgres"
   package static let summary = "Writes records as rows of a PostgreSQL table, by binary COPY."
-  package static let configSchema = PostgresConfig.schema
 
   private let host: Host
   private let config: PostgresConfig
@@ -31,21 +30,17 @@ package final class PostgresSubscriber: Subscriber {
   private var stored: [StoredRows] = []
   private var isDown = false
 
-  package init(config: Config, host: Host) throws {
-    self.config = try PostgresConfig(config)
+  package init(_ config: PostgresConfig, host: Host) throws {
+    try config.checkURL()
+    self.config = config
     self.host = host
     interruption = try Interruption()
     metrics = PostgresMetrics(host)
   }
 
-  package static func validate(_ config: Config) throws -> [Finding] {
-    do throws(ConfigError) {
-      _ = try PostgresConfig(config)
-    } catch {
-      // The URL is a secret, so that it may be a placeholder here; `init` looks at it again.
-      let url = try config.string("url")
-      if error.pointer != "/url" || url.contains("://") || url.contains("=") { throw error }
-    }
+  package static func validate(_ config: PostgresConfig) throws -> [Finding] {
+    // A placeholder is no URL; `init` looks at the real one.
+    if config.url.revealed.contains("://") || config.url.revealed.contains("=") { try config.checkURL() }
     return []
   }
 
