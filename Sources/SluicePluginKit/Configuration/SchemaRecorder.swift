@@ -62,7 +62,10 @@ final class SchemaRecorder: Decoder {
     } catch {
       // Of what is made of one value, that value's kind is known by now.
       guard hasSample, case .value = recorder.shape else {
-        throw ConfigError(at: path, "\(type) can't be described by a schema: \(ConfigError(error, at: path).problem)")
+        let fault = ConfigError(error, at: path)
+        // What is deeper inside was named there.
+        guard fault.pointer.utf8.count <= pointerText(path).utf8.count else { throw fault }
+        throw ConfigError(at: path, "\(type) can't be described by a schema: \(fault.problem)")
       }
     }
     if configuration != nil, recorder.shape == nil { recorder.shape = .object }
