@@ -31,8 +31,12 @@ public struct LogUUID: Hashable, Sendable, CustomStringConvertible {
 /// returns. Only a `Lease` keeps the bytes longer.
 public struct Batch: ~Copyable {
   @usableFromInline let raw: UnsafePointer<slu_batch>
+  private let host: Host
 
-  init(_ raw: UnsafePointer<slu_batch>) { self.raw = raw }
+  init(_ raw: UnsafePointer<slu_batch>, _ host: Host) {
+    self.raw = raw
+    self.host = host
+  }
 
   /// Messages in it; at least one.
   @inlinable public var count: Int { Int(raw.pointee.count) }
@@ -68,6 +72,15 @@ public struct Batch: ~Copyable {
     precondition(index >= 0 && index < count, "no such message")
     let message = Message(slu_batch_message(raw, UInt32(truncatingIfNeeded: index)))
     return try body(message)
+  }
+}
+
+extension Batch {
+  /// Gives one verdict on the messages at these places. Each counts once: the first verdict stands.
+  public func settle(_ places: Range<Int>, _ verdict: Verdict) {
+    precondition(places.lowerBound >= 0 && places.upperBound <= count, "no such messages")
+    guard !places.isEmpty else { return }
+    host.settle(first: withMessage(at: places.lowerBound) { $0.token }, count: places.count, verdict)
   }
 }
 

@@ -79,7 +79,12 @@ final class Kind {
 /// What an instance pointer points to.
 final class Instance {
   let subscriber: any Subscriber
-  init(_ subscriber: any Subscriber) { self.subscriber = subscriber }
+  let host: Host
+
+  init(_ subscriber: any Subscriber, _ host: Host) {
+    self.subscriber = subscriber
+    self.host = host
+  }
 }
 
 /// Bytes of `text` that are never freed.

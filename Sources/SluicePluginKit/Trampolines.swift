@@ -36,7 +36,8 @@ nonisolated func kitCreate(
   guard let table, let host, let instance, let kind = kind(of: table) else { return SLU_E_INVALID }
   return reporting(error) {
     if let fault = kind.fault { throw fault }
-    instance.pointee = Unmanaged.passRetained(Instance(try make(kind.type, config, Host(host)))).toOpaque()
+    let made = Instance(try make(kind.type, config, Host(host)), Host(host))
+    instance.pointee = Unmanaged.passRetained(made).toOpaque()
     return SLU_OK
   }
 }
@@ -45,8 +46,8 @@ nonisolated func kitCreate(
 nonisolated func kitStart(
   _ instance: UnsafeMutableRawPointer?, _ deadline: Int64, _ error: UnsafeMutablePointer<slu_error>?
 ) -> slu_rc {
-  calling(instance, error) { subscriber in
-    try subscriber.start(deadline: Deadline(raw: deadline))
+  calling(instance, error) { instance in
+    try instance.subscriber.start(deadline: Deadline(raw: deadline))
     return SLU_OK
   }
 }
@@ -56,8 +57,8 @@ nonisolated func kitDeliver(
   _ instance: UnsafeMutableRawPointer?, _ batch: UnsafePointer<slu_batch>?, _ error: UnsafeMutablePointer<slu_error>?
 ) -> slu_rc {
   guard let batch else { return SLU_E_INVALID }
-  return calling(instance, error) { subscriber in
-    switch try subscriber.deliver(Batch(batch)) {
+  return calling(instance, error) { instance in
+    switch try instance.subscriber.deliver(Batch(batch, instance.host)) {
     case .done: SLU_OK
     case .accepted: SLU_ACCEPTED
     case .busy: SLU_BUSY
@@ -70,8 +71,8 @@ nonisolated func kitGap(
   _ instance: UnsafeMutableRawPointer?, _ gap: UnsafePointer<slu_gap>?, _ error: UnsafeMutablePointer<slu_error>?
 ) -> slu_rc {
   guard let gap else { return SLU_E_INVALID }
-  return calling(instance, error) { subscriber in
-    try subscriber.gap(Gap(gap))
+  return calling(instance, error) { instance in
+    try instance.subscriber.gap(Gap(gap))
     return SLU_OK
   }
 }
@@ -80,8 +81,8 @@ nonisolated func kitGap(
 nonisolated func kitFlush(
   _ instance: UnsafeMutableRawPointer?, _ deadline: Int64, _ error: UnsafeMutablePointer<slu_error>?
 ) -> slu_rc {
-  calling(instance, error) { subscriber in
-    try subscriber.flush(deadline: Deadline(raw: deadline))
+  calling(instance, error) { instance in
+    try instance.subscriber.flush(deadline: Deadline(raw: deadline))
     return SLU_OK
   }
 }
@@ -90,8 +91,8 @@ nonisolated func kitFlush(
 nonisolated func kitDrain(
   _ instance: UnsafeMutableRawPointer?, _ deadline: Int64, _ error: UnsafeMutablePointer<slu_error>?
 ) -> slu_rc {
-  calling(instance, error) { subscriber in
-    try subscriber.drain(deadline: Deadline(raw: deadline))
+  calling(instance, error) { instance in
+    try instance.subscriber.drain(deadline: Deadline(raw: deadline))
     return SLU_OK
   }
 }
@@ -100,8 +101,8 @@ nonisolated func kitDrain(
 nonisolated func kitStop(
   _ instance: UnsafeMutableRawPointer?, _ error: UnsafeMutablePointer<slu_error>?
 ) -> slu_rc {
-  calling(instance, error) { subscriber in
-    try subscriber.stop()
+  calling(instance, error) { instance in
+    try instance.subscriber.stop()
     return SLU_OK
   }
 }
@@ -122,8 +123,8 @@ nonisolated func kitInterrupt(_ instance: UnsafeMutableRawPointer?) {
 nonisolated func kitReconfigure(
   _ instance: UnsafeMutableRawPointer?, _ config: slu_bytes, _ error: UnsafeMutablePointer<slu_error>?
 ) -> slu_rc {
-  calling(instance, error) { subscriber in
-    try reconfigure(subscriber, config) ? SLU_OK : SLU_E_UNSUPPORTED
+  calling(instance, error) { instance in
+    try reconfigure(instance.subscriber, config) ? SLU_OK : SLU_E_UNSUPPORTED
   }
 }
 
@@ -146,12 +147,12 @@ private func kind(of table: UnsafePointer<slu_subscriber>) -> Kind? {
 
 private func calling(
   _ instance: UnsafeMutableRawPointer?, _ error: UnsafeMutablePointer<slu_error>?,
-  _ body: (any Subscriber) throws -> slu_rc
+  _ body: (Instance) throws -> slu_rc
 ) -> slu_rc {
   guard let instance else { return SLU_E_INVALID }
   // The retain this takes is one atomic operation per call, that is per batch.
-  let subscriber = Unmanaged<Instance>.fromOpaque(instance).takeUnretainedValue().subscriber
-  return reporting(error) { try body(subscriber) }
+  let called = Unmanaged<Instance>.fromOpaque(instance).takeUnretainedValue()
+  return reporting(error) { try body(called) }
 }
 
 private func reporting(_ target: UnsafeMutablePointer<slu_error>?, _ body: () throws -> slu_rc) -> slu_rc {
