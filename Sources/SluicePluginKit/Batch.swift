@@ -40,6 +40,7 @@ public struct Batch: ~Copyable {
 
   /// Messages in it; at least one.
   @inlinable public var count: Int { Int(raw.pointee.count) }
+  var stride: Int { Int(raw.pointee.message_stride) }
   /// Name of the stream.
   public var stream: String { String(decoding: raw.pointee.stream.buffer, as: UTF8.self) }
   /// The log's name; with a message's LSN it identifies a record.

@@ -51,12 +51,13 @@ package final class FakeHost: Sendable {
 
   /// `retainAnswer`, `publishAnswer`: what every `retain` and every `publish` answers.
   package init(
-    stateDirectory: String = "", retainAnswer: slu_rc = SLU_E_UNSUPPORTED, publishAnswer: slu_rc = SLU_E_UNSUPPORTED
+    instance: String = "tested", stateDirectory: String = "", retainAnswer: slu_rc = SLU_E_UNSUPPORTED,
+    publishAnswer: slu_rc = SLU_E_UNSUPPORTED
   ) {
     self.retainAnswer = retainAnswer
     self.publishAnswer = publishAnswer
     memory = .allocate(capacity: 1)
-    text = ["0.0.0-test", "tested", stateDirectory].map(ownedBytes)
+    text = ["0.0.0-test", instance, stateDirectory].map(ownedBytes)
     memory.initialize(to: slu_host())
     memory.pointee.struct_size = UInt32(MemoryLayout<slu_host>.size)
     memory.pointee.abi_minor = SLU_ABI_MINOR
