@@ -68,6 +68,20 @@ private let first = FakeBatch.firstToken
     play.end()
   }
 
+  @Test("However verdicts overlap, each message gets the first one and no other")
+  func overlappingVerdicts() throws {
+    for _ in 0..<100 {
+      let play = try Play()
+      play.begin()
+      #expect(play.deliver(["overlap"] + [String](repeating: "b", count: Int.random(in: 0...20))) == SLU_ACCEPTED)
+      #expect(play.instance.drain() == SLU_OK)
+      let tokens = play.host.record.settled.flatMap { run in (0..<UInt64(run.count)).map { (run.first + $0, run.code) }
+      }
+      #expect(tokens.sorted { $0.0 < $1.0 }.map { "\($0.1)" }.joined(separator: " ") == play.stage.events.last)
+      play.end()
+    }
+  }
+
   @Test("An error about the instance retries its batch, and is told to the daemon with the next call")
   func errorsOfTheInstance() throws {
     let play = try Play()

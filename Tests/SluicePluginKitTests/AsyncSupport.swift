@@ -112,6 +112,7 @@ actor Played: AsyncSubscriber {
     case "partly":
       batch.settle(1..<2, .reject(code: 3, reason: "bad"))
       batch.settle(0..<3, .ack)
+    case "overlap": stage.note(overlap(batch).map { "\($0)" }.joined(separator: " "))
     case "verdict": throw Verdict.reject(code: 9, reason: "all of it")
     case "error": throw CocoaError(.coderInvalidValue)
     case "fatal": throw SubscriberError(.fatal, "it is over")
@@ -125,6 +126,19 @@ actor Played: AsyncSubscriber {
   }
 
   private nonisolated func elsewhere() async { stage.note("nonisolated on \(threadName())") }
+
+  /// Rejects ranges that overlap, each with a code of its own.
+  /// - Returns: of each message the code that came first; 0: none did.
+  private func overlap(_ batch: OwnedBatch) -> [UInt32] {
+    var codes = [UInt32](repeating: 0, count: batch.count)
+    for code in 1...UInt32(8) {
+      let start = Int.random(in: 0..<batch.count)
+      let range = start..<Int.random(in: start...batch.count)
+      batch.settle(range, .reject(code: code, reason: ""))
+      for index in range where codes[index] == 0 { codes[index] = code }
+    }
+    return codes
+  }
 
   private func look(_ batch: OwnedBatch) {
     batch.forEach { message in
