@@ -55,5 +55,6 @@ actor AsyncFixture: AsyncSubscriber {
 
 private let module = SubscriberModule(name: "swift-async", version: "1", [AsyncFixture.self])
 
+/// The one symbol that the plugin exports.
 @c @implementation
 public func sluice_module_v1(_ hostMinor: UInt32) -> UnsafePointer<slu_module>! { module.table }

@@ -26,5 +26,6 @@ final class MessageFixture: MessageSubscriber {
 
 private let module = SubscriberModule(name: "swift-messages", version: "1", [MessageFixture.self])
 
+/// The one symbol that the plugin exports.
 @c @implementation
 public func sluice_module_v1(_ hostMinor: UInt32) -> UnsafePointer<slu_module>! { module.table }

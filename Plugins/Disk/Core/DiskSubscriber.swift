@@ -36,7 +36,7 @@ package final class DiskSubscriber: Subscriber {
   private let sealed: Counter
   private var stage: LineStage
   private var file: ActiveFile?
-  private var sealingFails = false
+  private var health: HealthReport
 
   /// An instance that has touched nothing yet.
   package convenience init(_ config: DiskConfig, host: Host) throws {
@@ -47,6 +47,7 @@ package final class DiskSubscriber: Subscriber {
   package init(_ config: DiskConfig, host: Host, calls: any FileCalls) throws {
     self.config = config
     self.host = host
+    health = HealthReport(host)
     self.calls = calls
     stage = LineStage(format: config.format)
     written = host.counter("disk_written", unit: "bytes", help: "Bytes written and synced by the disk subscriber.")
@@ -116,14 +117,11 @@ package final class DiskSubscriber: Subscriber {
       let name = try file.seal()
       sealed.add()
       host.log(.debug, "sealed a file", ["file": name])
-      if sealingFails { host.setHealth(.ok) }
-      sealingFails = false
+      health.say(.ok)
     } catch {
-      if !sealingFails {
-        host.log(.warning, "cannot seal the active file, which goes on growing: \(error)")
-        host.setHealth(.degraded, error.message)
-      }
-      sealingFails = true
+      guard health.last == .ok else { return }
+      host.log(.warning, "cannot seal the active file, which goes on growing: \(error)")
+      health.say(.degraded, error.message)
     }
   }
 }

@@ -28,12 +28,13 @@ package final class PostgresSubscriber: Subscriber {
   private var session: PostgresSession?
   private var uncertain: UncertainRows?
   private var stored: [StoredRows] = []
-  private var isDown = false
+  private var health: HealthReport
 
   package init(_ config: PostgresConfig, host: Host) throws {
     try config.checkURL()
     self.config = config
     self.host = host
+    health = HealthReport(host)
     interruption = try Interruption()
     metrics = PostgresMetrics(host)
   }
@@ -64,7 +65,7 @@ package final class PostgresSubscriber: Subscriber {
       throw failed(error)
     }
     for refused in rows.refused { reject(refused.token, refused.error) }
-    recovered()
+    health.say(.ok)
     return .done
   }
 
@@ -215,20 +216,14 @@ package final class PostgresSubscriber: Subscriber {
     } catch {
       throw failed(error)
     }
-    recovered()
-  }
-
-  private func recovered() {
-    if isDown { host.setHealth(.ok) }
-    isDown = false
+    health.say(.ok)
   }
 
   /// Lets go of the connection, which rolls back whatever was under way.
   private func failed(_ failure: PostgresFailure) -> SubscriberError {
     session = nil
     let error = failure.explained
-    isDown = true
-    host.setHealth(.down, error.message)
+    health.say(.down, error.message)
     return error
   }
 }

@@ -29,12 +29,11 @@ package final class StdoutSubscriber: Subscriber {
   /// There is one standard output.
   package static let traits: SubscriberTraits = .exclusive
 
-  private let host: Host
   private let format: LineFormat
   private let written: Counter
   private let interruption: Interruption
   private let output: LineOutput
-  private var isDown = false
+  private var health: HealthReport
 
   package convenience init(_ configuration: StdoutConfig, host: Host) throws {
     try self.init(configuration, host: host, descriptor: 1)
@@ -43,7 +42,7 @@ package final class StdoutSubscriber: Subscriber {
   /// The same, onto another descriptor, which stays the caller's.
   package init(_ configuration: StdoutConfig, host: Host, descriptor: Int32) throws {
     format = configuration.format
-    self.host = host
+    health = HealthReport(host)
     written = host.counter("stdout_written", unit: "bytes", help: "Bytes written by the stdout subscriber.")
     interruption = try Interruption()
     output = LineOutput(descriptor: descriptor, interruption: interruption)
@@ -57,12 +56,10 @@ package final class StdoutSubscriber: Subscriber {
       written.add(try output.flush())
     } catch {
       output.discard()
-      isDown = true
-      host.setHealth(.down, error.message)
+      health.say(.down, error.message)
       throw error
     }
-    if isDown { host.setHealth(.ok) }
-    isDown = false
+    health.say(.ok)
     return .done
   }
 
