@@ -20,7 +20,8 @@
 /// `.retryable` is about the instance: verdicts so far stand, the rest of the batch is delivered again.
 ///
 /// What `handle` returned from is acknowledged, so it must be safe by then. A verdict is told to the daemon for a run of
-/// messages at a time; nothing is allocated for a message that is done. The other functions are those of `Subscriber`.
+/// messages at a time; nothing is allocated for a message that is done. The other functions are those of `Subscriber`; where
+/// `handle` may wait, `interrupt` makes it throw a `SubscriberError` that is `.timeout`.
 public protocol MessageSubscriber: Subscriber {
   /// What `handle` throws.
   associatedtype Failure: Error = any Error

@@ -108,8 +108,8 @@ private let first = FakeBatch.firstToken
     #expect(play.instance.flush() == SLU_OK)
 
     #expect(play.deliver(["hold"]) == SLU_ACCEPTED && play.deliver(["hold"]) == SLU_ACCEPTED)
-    let refused = play.aside { $0.deliver(batch) }
-    play.instance.interrupt()
+    // Which of them comes while the call waits can't be told from here.
+    let refused = play.aside(poke: { play.instance.interrupt() }) { $0.deliver(batch) }
     #expect(refused() == SLU_BUSY)
     let cancelled = play.settled(5).suffix(2)
     #expect(cancelled.allSatisfy { $0.verdict == SLU_RETRY && $0.reason == "cancelled" })
@@ -172,6 +172,20 @@ private let first = FakeBatch.firstToken
     #expect(started() == SLU_E_TIMEOUT && held.instance.error == "start was cancelled: interrupted")
     #expect(held.stage.events.contains("cancel start"))
     held.end()
+  }
+
+  @Test("An interrupt that comes between two calls ends none")
+  func earlyInterrupts() throws {
+    let play = try Play()
+    play.begin()
+    play.instance.interrupt()
+    #expect(play.deliver(["hold"]) == SLU_ACCEPTED && play.stage.happened("hold hold"))
+    play.instance.interrupt()
+    let flushed = play.aside { $0.flush() }
+    play.stage.release()
+    #expect(flushed() == SLU_OK && play.host.record.settled.map(\.verdict) == [SLU_ACK])
+    play.instance.interrupt()
+    play.end()
   }
 
   @Test("An instance that is made and thrown away has started nothing")

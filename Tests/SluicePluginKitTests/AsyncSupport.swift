@@ -17,9 +17,14 @@ final class Stage: Sendable {
   private let state = Mutex(State())
   let number: Int
 
-  init() {
-    number = Stage.stages.withLock { $0.count }
-    Stage.stages.withLock { $0.append(self) }
+  private init(_ number: Int) { self.number = number }
+
+  /// A stage that an instance finds by its number.
+  static func open() -> Stage {
+    stages.withLock { stages in
+      stages.append(Stage(stages.count))
+      return stages[stages.count - 1]
+    }
   }
 
   static func numbered(_ number: Int) -> Stage { stages.withLock { $0[number] } }
@@ -166,7 +171,7 @@ private let module = SubscriberModule(name: "async", version: "1", [Played.self]
 
 /// One instance of `Played`, and what the host saw of it.
 final class Play {
-  let stage = Stage()
+  let stage = Stage.open()
   let host: FakeHost
   let instance: DrivenInstance
   private var batches: [FakeBatch] = []
@@ -197,13 +202,21 @@ final class Play {
     return host.record.settled
   }
 
-  /// On a thread of its own, as the daemon's; the answer, once there is one.
-  func aside(_ body: @escaping (DrivenInstance) -> slu_rc) -> () -> slu_rc? {
+  /// On a thread of its own, as the daemon's; the answer, once there is one. `poke` is called until then.
+  func aside(
+    poke: @escaping () -> Void = {}, _ body: @escaping (DrivenInstance) -> slu_rc
+  ) -> () -> slu_rc? {
     let answer = Mutexed<slu_rc?>(nil)
     // Nobody else calls the instance until the answer is there.
     nonisolated(unsafe) let (instance, body) = (instance, body)
     Thread.detachNewThread { answer.value.withLock { $0 = body(instance) } }
-    return { eventually { answer.value.withLock { $0 } != nil } ? answer.value.withLock { $0 } : nil }
+    return {
+      let isAnswered = eventually {
+        poke()
+        return answer.value.withLock { $0 } != nil
+      }
+      return isAnswered ? answer.value.withLock { $0 } : nil
+    }
   }
 }
 

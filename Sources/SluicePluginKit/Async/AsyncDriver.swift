@@ -34,11 +34,13 @@ final class AsyncDriver<Kind: AsyncSubscriber>: Subscriber {
   // MARK: The daemon's calls
 
   func start(deadline: Deadline) throws {
+    enter()
     try executor.begin()
     try call("start", until: limit(deadline)) { subscriber in try await subscriber.start() }
   }
 
   func deliver(_ batch: borrowing Batch) throws -> Delivery {
+    enter()
     let hasRoom = wait { $0.batches.count < max(1, Kind.batchesInFlight) || $0.failure != nil }
     try throwFailure()
     guard hasRoom == .ready else { return .busy }
@@ -46,9 +48,13 @@ final class AsyncDriver<Kind: AsyncSubscriber>: Subscriber {
     return .accepted
   }
 
-  func gap(_ gap: Gap) throws { try call("gap") { subscriber in try await subscriber.gap(gap) } }
+  func gap(_ gap: Gap) throws {
+    enter()
+    try call("gap") { subscriber in try await subscriber.gap(gap) }
+  }
 
   func flush(deadline: Deadline) throws {
+    enter()
     let outcome = wait(until: limit(deadline)) { $0.batches.isEmpty }
     try throwFailure()
     let left = work.update { $0.batches.count }
@@ -58,6 +64,7 @@ final class AsyncDriver<Kind: AsyncSubscriber>: Subscriber {
   }
 
   func stop() throws {
+    enter()
     cancelBatches()
     while wait(for: { $0.batches.isEmpty }) != .ready {}
     defer { executor.end() }
@@ -67,7 +74,8 @@ final class AsyncDriver<Kind: AsyncSubscriber>: Subscriber {
   func interrupt() { work.update { $0.isInterrupted = true } }
 
   func reconfigure(_ configuration: Kind.Configuration) throws -> Bool {
-    try call("reconfigure") { subscriber in try await subscriber.reconfigure(configuration) }
+    enter()
+    return try call("reconfigure") { subscriber in try await subscriber.reconfigure(configuration) }
   }
 
   // MARK: Tasks
@@ -144,12 +152,15 @@ final class AsyncDriver<Kind: AsyncSubscriber>: Subscriber {
 
   // MARK: Waiting
 
+  /// Begins one of the daemon's calls. What interrupted the one before is over.
+  private func enter() { work.update { $0.isInterrupted = false } }
+
   private func limit(_ deadline: Deadline) -> Int64 {
     let left = deadline.remaining(host)
     return left == Int64.max ? left : Interruption.now + left
   }
 
-  /// Waits for the tasks to come so far. An interrupt ends one wait, this or the next, and cancels the batches.
+  /// Waits for the tasks to come so far. An interrupt since `enter` ends one wait and cancels the batches.
   private func wait(until deadline: Int64 = Int64.max, for condition: (Work) -> Bool) -> Outcome {
     let outcome = work.wait(until: deadline) { work -> Outcome? in
       if condition(work) { return .ready }
