@@ -31,7 +31,8 @@ public protocol MessageSubscriber: Subscriber {
 }
 
 extension MessageSubscriber {
-  /// Has each message handled.
+  /// Has each message handled. Inlinable, so that the loop is made for the plugin's own `handle`.
+  @inlinable
   public func deliver(_ batch: borrowing Batch) throws -> Delivery {
     var start = 0
     var run = Verdict.ack

@@ -9,6 +9,7 @@ public enum Verdict: Error, Sendable, Equatable {
   case reject(code: UInt32 = 0, reason: String)
 
   /// What an error means for a message; nil where it is about the instance.
+  @usableFromInline
   init?(_ error: any Error) {
     switch error {
     case let verdict as Verdict: self = verdict
