@@ -125,7 +125,8 @@ let package = Package(
       dependencies: ["TestSupport", "SluiceHost", "SluiceCore", "SluiceTopology", "SluiceJournal", "CSluice", log],
       swiftSettings: strict),
     .target(
-      name: "PluginTestSupport", dependencies: ["CSluice"], path: "Tests/PluginTestSupport", swiftSettings: strict),
+      name: "PluginTestSupport", dependencies: ["TestSupport", "CSluice", "SluicePluginKit", "SluiceTopology"],
+      path: "Tests/PluginTestSupport", swiftSettings: strict),
     .testTarget(
       name: "ABITests", dependencies: ["TestSupport", "CSluice", "PluginTestSupport"], swiftSettings: strict),
     .testTarget(
@@ -176,8 +177,7 @@ if isInstalled("libpq") {
     .testTarget(
       name: "PostgresPluginTests",
       dependencies: [
-        "TestSupport", "PostgresTestSupport", "PostgresSubscriber", "SluicePluginKit", "SluiceTopology", "CSluice",
-        "PluginTestSupport",
+        "TestSupport", "PostgresTestSupport", "PostgresSubscriber", "SluicePluginKit", "CSluice", "PluginTestSupport",
       ],
       swiftSettings: strict),
   ]

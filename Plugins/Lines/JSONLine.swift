@@ -14,9 +14,13 @@ import Glibc
 import SluicePluginKit
 
 /// How a record becomes a line.
-package enum LineFormat: String, CaseIterable, Sendable {
+package enum LineFormat: String, Codable, CaseIterable, Sendable {
   case ndjson
   case raw
+
+  /// As a key of a config.
+  package static let field = Field(
+    "ndjson: each record is one line of JSON. raw: each record's payload, then a newline.", default: LineFormat.ndjson)
 }
 
 /// The bytes of one NDJSON line. Nothing here allocates.

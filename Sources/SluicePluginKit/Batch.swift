@@ -31,11 +31,16 @@ public struct LogUUID: Hashable, Sendable, CustomStringConvertible {
 /// returns. Only a `Lease` keeps the bytes longer.
 public struct Batch: ~Copyable {
   @usableFromInline let raw: UnsafePointer<slu_batch>
+  private let host: Host
 
-  init(_ raw: UnsafePointer<slu_batch>) { self.raw = raw }
+  init(_ raw: UnsafePointer<slu_batch>, _ host: Host) {
+    self.raw = raw
+    self.host = host
+  }
 
   /// Messages in it; at least one.
   @inlinable public var count: Int { Int(raw.pointee.count) }
+  var stride: Int { Int(raw.pointee.message_stride) }
   /// Name of the stream.
   public var stream: String { String(decoding: raw.pointee.stream.buffer, as: UTF8.self) }
   /// The log's name; with a message's LSN it identifies a record.
@@ -68,6 +73,15 @@ public struct Batch: ~Copyable {
     precondition(index >= 0 && index < count, "no such message")
     let message = Message(slu_batch_message(raw, UInt32(truncatingIfNeeded: index)))
     return try body(message)
+  }
+}
+
+extension Batch {
+  /// Gives one verdict on the messages at these places. Each counts once: the first verdict stands.
+  public func settle(_ places: Range<Int>, _ verdict: Verdict) {
+    precondition(places.lowerBound >= 0 && places.upperBound <= count, "no such messages")
+    guard !places.isEmpty else { return }
+    host.settle(first: withMessage(at: places.lowerBound) { $0.token }, count: places.count, verdict)
   }
 }
 

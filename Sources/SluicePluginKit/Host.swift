@@ -48,24 +48,24 @@ public struct Host: @unchecked Sendable {
   /// - Returns: false if some were not open any more, or the range was wrong; the others were taken.
   @discardableResult
   public func settle(first token: UInt64, count: Int = 1, _ verdict: Verdict) -> Bool {
-    let lent = LentBytes([verdict.reason])
     var item = slu_settlement()
     item.first_token = token
     item.count = UInt32(clamping: count)
-    item.reason = lent[0]
     switch verdict {
     case .ack:
       item.verdict = SLU_ACK
     case .retry(let delay, _):
       item.verdict = SLU_RETRY
-      item.delay_ms = delay
+      item.delay_ms = UInt32(clamping: max(0, delay.roundedUpMilliseconds))
     case .reject(let code, _):
       item.verdict = SLU_REJECT
       item.code = code
     }
-    let code = table.pointee.settle(context, &item, 1)
-    lent.end()
-    return code == SLU_OK
+    var reason = verdict.reason
+    return reason.withUTF8 { text in
+      item.reason = slu_bytes(ptr: UnsafeRawPointer(text.baseAddress), len: UInt64(text.count))
+      return table.pointee.settle(context, &item, 1) == SLU_OK
+    }
   }
 
   /// Keeps the bytes of `batch` after `deliver` has returned.
@@ -106,23 +106,6 @@ public struct Host: @unchecked Sendable {
   public var now: Int64 { table.pointee.clock_ns(context, SLU_CLOCK_REALTIME) }
   /// Nanoseconds on the clock that deadlines are on.
   public var monotonicNow: Int64 { table.pointee.clock_ns(context, SLU_CLOCK_MONOTONIC) }
-}
-
-/// What becomes of a message.
-public enum Verdict: Sendable, Equatable {
-  /// It is done.
-  case ack
-  /// Deliver it again, after this time or the topology's own backoff.
-  case retry(delayMilliseconds: UInt32 = 0, reason: String = "")
-  /// It will never work: to the dead letter stream.
-  case reject(code: UInt32 = 0, reason: String)
-
-  var reason: String {
-    switch self {
-    case .ack: ""
-    case .retry(_, let reason), .reject(_, let reason): reason
-    }
-  }
 }
 
 /// Keeps a batch's bytes in memory until it goes out of scope.

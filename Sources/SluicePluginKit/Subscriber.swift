@@ -1,18 +1,13 @@
-/// A subscriber in Swift: one type, whose instances the daemon makes, feeds and ends.
-///
-/// All functions but `interrupt` are called on the instance's own thread, never two at once, so an instance needs no
-/// locks unless it starts threads itself. They may block; that holds up this instance only.
-///
-/// An error that is thrown becomes a return code and a message in the daemon's log: `SubscriberError` says which,
-/// `ConfigError` is `.config`, any other error `.retryable`. What Swift traps on (an index out of range, overflow,
-/// `fatalError`) can't be caught and ends the process: only `isolation: process` contains it.
-public protocol Subscriber: AnyObject {
+/// A kind that a module can have: a `Subscriber`, a `MessageSubscriber` or an `AsyncSubscriber`. What its types say is
+/// shown by `sluice plugin describe`.
+public protocol SubscriberKind: AnyObject {
+  /// What stands under `config` in the topology. Its schema and its decoding are made from it.
+  associatedtype Configuration: SubscriberConfiguration = NoConfiguration
+
   /// The kind: what `plugin:` in a topology names. `[a-z][a-z0-9-]*`
   static var kind: String { get }
   /// One line for people.
   static var summary: String { get }
-  /// JSON Schema of the config. The daemon checks configs with it and fills in its defaults.
-  static var configSchema: String { get }
   /// Defaults for what the topology leaves out.
   static var delivery: DeliveryDefaults { get }
   /// What the daemon must know about instances of this kind.
@@ -20,11 +15,54 @@ public protocol Subscriber: AnyObject {
   /// Names of the outputs that the topology maps to streams.
   static var outputs: [String] { get }
 
-  /// Finds what the schema can't say. Pure: no files, no network, no threads.
-  static func validate(_ config: Config) throws -> [Finding]
+  /// Finds what is only worth a warning, or asks for more than the config. Pure: no files, no network, no threads.
+  /// `Secret` values may be placeholders.
+  static func validate(_ configuration: Configuration) throws -> [Finding]
 
   /// Makes an instance. Neither connects nor opens nor starts anything.
-  init(config: Config, host: Host) throws
+  init(_ configuration: Configuration, host: Host) throws
+
+  /// The kind as the daemon drives it. The kit has it for each of its protocols.
+  static var driven: any Subscriber.Type { get }
+}
+
+/// A subscriber in Swift: one type, whose instances the daemon makes, feeds and ends. A whole one:
+///
+///     struct CountConfiguration: SubscriberConfiguration {
+///       var label: String
+///
+///       enum CodingKeys: CodingKey { case label }
+///       static let fields = FieldTable(CodingKeys.self, [.label: Field("What is logged.", default: "bytes")])
+///     }
+///
+///     final class ByteCounter: Subscriber {
+///       static let kind = "bytecount"
+///       static let summary = "Counts bytes."
+///
+///       private let configuration: CountConfiguration
+///       private let host: Host
+///       private var total = 0
+///
+///       init(_ configuration: CountConfiguration, host: Host) throws {
+///         self.configuration = configuration
+///         self.host = host
+///       }
+///
+///       func deliver(_ batch: borrowing Batch) throws -> Delivery {
+///         batch.forEach { message in total += message.payload.count }
+///         return .done
+///       }
+///
+///       func stop() throws { host.log(.info, "\(total) \(configuration.label)") }
+///     }
+///
+/// All functions but `interrupt` are called on the instance's own thread, never two at once, so an instance needs no
+/// locks unless it starts threads itself. They may block; that holds up this instance only.
+///
+/// An error that is thrown becomes a return code and a message in the daemon's log: `SubscriberError` says which,
+/// `ConfigError` is `.config`, any other error `.retryable`. What Swift traps on (an index out of range, overflow,
+/// `fatalError`) can't be caught and ends the process: only `isolation: process` contains it.
+public protocol Subscriber: SubscriberKind {
   /// Connects, opens, starts. May be called again after it threw `.retryable` or `.timeout`.
   func start(deadline: Deadline) throws
   /// Takes a batch. Returning `.done` acknowledges what has no verdict yet, so it must be safe by then.
@@ -42,7 +80,7 @@ public protocol Subscriber: AnyObject {
   func interrupt()
   /// Goes on with another config, all or nothing.
   /// - Returns: false if this change takes a new instance.
-  func reconfigure(_ config: Config) throws -> Bool
+  func reconfigure(_ configuration: Configuration) throws -> Bool
 }
 
 /// What became of a batch.
@@ -138,15 +176,20 @@ public struct SubscriberError: Error, Sendable, Equatable, CustomStringConvertib
   public var description: String { message }
 }
 
-extension Subscriber {
+extension SubscriberKind {
   /// The daemon's own.
   public static var delivery: DeliveryDefaults { DeliveryDefaults() }
   /// None.
   public static var traits: SubscriberTraits { [] }
   /// None.
   public static var outputs: [String] { [] }
-  /// Whatever passes the schema is good.
-  public static func validate(_ config: Config) throws -> [Finding] { [] }
+  /// Whatever decodes is good.
+  public static func validate(_ configuration: Configuration) throws -> [Finding] { [] }
+}
+
+extension Subscriber {
+  /// Itself.
+  public static var driven: any Subscriber.Type { Self.self }
   /// Nothing to do.
   public func start(deadline: Deadline) throws {}
   /// The daemon logs and counts it.
@@ -160,5 +203,5 @@ extension Subscriber {
   /// Nothing blocks for long.
   public func interrupt() {}
   /// Every change takes a new instance.
-  public func reconfigure(_ config: Config) throws -> Bool { false }
+  public func reconfigure(_ configuration: Configuration) throws -> Bool { false }
 }

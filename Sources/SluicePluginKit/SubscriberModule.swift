@@ -14,12 +14,12 @@ public struct SubscriberModule: @unchecked Sendable {
 
   /// A module of these kinds. `hasOwnRuntime`: it is linked with `-static-stdlib`, so it does not share the daemon's.
   public init(
-    name: String, version: String, vendor: String = "", hasOwnRuntime: Bool = false, _ kinds: [any Subscriber.Type]
+    name: String, version: String, vendor: String = "", hasOwnRuntime: Bool = false, _ kinds: [any SubscriberKind.Type]
   ) {
     precondition(!kinds.isEmpty, "a module has at least one kind")
     let pointers = UnsafeMutablePointer<UnsafePointer<slu_subscriber>?>.allocate(capacity: kinds.count)
     for (index, kind) in kinds.enumerated() {
-      (pointers + index).initialize(to: SubscriberModule.subscriber(kind))
+      (pointers + index).initialize(to: SubscriberModule.subscriber(Kind(kind.driven)))
     }
     let module = UnsafeMutablePointer<slu_module>.allocate(capacity: 1)
     module.initialize(
@@ -31,7 +31,8 @@ public struct SubscriberModule: @unchecked Sendable {
     table = UnsafePointer(module)
   }
 
-  private static func subscriber(_ kind: any Subscriber.Type) -> UnsafePointer<slu_subscriber> {
+  private static func subscriber(_ context: Kind) -> UnsafePointer<slu_subscriber> {
+    let kind = context.type
     let outputs = UnsafeMutablePointer<slu_bytes>.allocate(capacity: max(1, kind.outputs.count))
     for (index, output) in kind.outputs.enumerated() { (outputs + index).initialize(to: permanent(output)) }
     let defaults = kind.delivery
@@ -39,8 +40,8 @@ public struct SubscriberModule: @unchecked Sendable {
     table.initialize(
       to: slu_subscriber(
         struct_size: UInt32(MemoryLayout<slu_subscriber>.size), flags: kind.traits.rawValue,
-        context: UnsafeRawPointer(Unmanaged.passRetained(Kind(kind)).toOpaque()),
-        kind: permanent(kind.kind), summary: permanent(kind.summary), config_schema: permanent(kind.configSchema),
+        context: UnsafeRawPointer(Unmanaged.passRetained(context).toOpaque()),
+        kind: permanent(kind.kind), summary: permanent(kind.summary), config_schema: permanent(context.schema),
         want_records: defaults.records, want_bytes: defaults.bytes, want_linger_ms: defaults.lingerMilliseconds,
         max_inflight: defaults.maxInFlight, ack_deadline_ms: defaults.ackDeadlineMilliseconds,
         output_count: UInt32(kind.outputs.count), outputs: kind.outputs.isEmpty ? nil : UnsafePointer(outputs),
@@ -54,13 +55,36 @@ public struct SubscriberModule: @unchecked Sendable {
 /// What `slu_subscriber.context` points to.
 final class Kind {
   let type: any Subscriber.Type
-  init(_ type: any Subscriber.Type) { self.type = type }
+  /// What the daemon checks configs with.
+  let schema: String
+  /// Why no schema can be made of the kind's `Configuration`: every config is then refused with it.
+  let fault: ConfigError?
+
+  init(_ type: any Subscriber.Type) {
+    self.type = type
+    do throws(ConfigError) {
+      schema = try Kind.schema(type).description
+      fault = nil
+    } catch {
+      schema = "{}"
+      fault = ConfigError(at: error.pointer, "the plugin's Configuration is at fault: \(error.problem)")
+    }
+  }
+
+  private static func schema<Subscribing: Subscriber>(_ type: Subscribing.Type) throws(ConfigError) -> JSONValue {
+    try Subscribing.Configuration.schema()
+  }
 }
 
 /// What an instance pointer points to.
 final class Instance {
   let subscriber: any Subscriber
-  init(_ subscriber: any Subscriber) { self.subscriber = subscriber }
+  let host: Host
+
+  init(_ subscriber: any Subscriber, _ host: Host) {
+    self.subscriber = subscriber
+    self.host = host
+  }
 }
 
 /// Bytes of `text` that are never freed.

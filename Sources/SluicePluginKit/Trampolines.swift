@@ -12,7 +12,8 @@ nonisolated func kitValidate(
   guard let table, let diagnose, let kind = kind(of: table) else { return SLU_E_INVALID }
   var findings: [Finding]
   do {
-    findings = try kind.type.validate(try Config(json: config.buffer))
+    if let fault = kind.fault { throw fault }
+    findings = try validate(kind.type, config)
   } catch let error as ConfigError {
     findings = [Finding(.error, at: error.pointer, error.problem)]
   } catch {
@@ -34,8 +35,9 @@ nonisolated func kitCreate(
 ) -> slu_rc {
   guard let table, let host, let instance, let kind = kind(of: table) else { return SLU_E_INVALID }
   return reporting(error) {
-    let subscriber = try kind.type.init(config: try Config(json: config.buffer), host: Host(host))
-    instance.pointee = Unmanaged.passRetained(Instance(subscriber)).toOpaque()
+    if let fault = kind.fault { throw fault }
+    let made = Instance(try make(kind.type, config, Host(host)), Host(host))
+    instance.pointee = Unmanaged.passRetained(made).toOpaque()
     return SLU_OK
   }
 }
@@ -44,8 +46,8 @@ nonisolated func kitCreate(
 nonisolated func kitStart(
   _ instance: UnsafeMutableRawPointer?, _ deadline: Int64, _ error: UnsafeMutablePointer<slu_error>?
 ) -> slu_rc {
-  calling(instance, error) { subscriber in
-    try subscriber.start(deadline: Deadline(raw: deadline))
+  calling(instance, error) { instance in
+    try instance.subscriber.start(deadline: Deadline(raw: deadline))
     return SLU_OK
   }
 }
@@ -55,8 +57,8 @@ nonisolated func kitDeliver(
   _ instance: UnsafeMutableRawPointer?, _ batch: UnsafePointer<slu_batch>?, _ error: UnsafeMutablePointer<slu_error>?
 ) -> slu_rc {
   guard let batch else { return SLU_E_INVALID }
-  return calling(instance, error) { subscriber in
-    switch try subscriber.deliver(Batch(batch)) {
+  return calling(instance, error) { instance in
+    switch try instance.subscriber.deliver(Batch(batch, instance.host)) {
     case .done: SLU_OK
     case .accepted: SLU_ACCEPTED
     case .busy: SLU_BUSY
@@ -69,8 +71,8 @@ nonisolated func kitGap(
   _ instance: UnsafeMutableRawPointer?, _ gap: UnsafePointer<slu_gap>?, _ error: UnsafeMutablePointer<slu_error>?
 ) -> slu_rc {
   guard let gap else { return SLU_E_INVALID }
-  return calling(instance, error) { subscriber in
-    try subscriber.gap(Gap(gap))
+  return calling(instance, error) { instance in
+    try instance.subscriber.gap(Gap(gap))
     return SLU_OK
   }
 }
@@ -79,8 +81,8 @@ nonisolated func kitGap(
 nonisolated func kitFlush(
   _ instance: UnsafeMutableRawPointer?, _ deadline: Int64, _ error: UnsafeMutablePointer<slu_error>?
 ) -> slu_rc {
-  calling(instance, error) { subscriber in
-    try subscriber.flush(deadline: Deadline(raw: deadline))
+  calling(instance, error) { instance in
+    try instance.subscriber.flush(deadline: Deadline(raw: deadline))
     return SLU_OK
   }
 }
@@ -89,8 +91,8 @@ nonisolated func kitFlush(
 nonisolated func kitDrain(
   _ instance: UnsafeMutableRawPointer?, _ deadline: Int64, _ error: UnsafeMutablePointer<slu_error>?
 ) -> slu_rc {
-  calling(instance, error) { subscriber in
-    try subscriber.drain(deadline: Deadline(raw: deadline))
+  calling(instance, error) { instance in
+    try instance.subscriber.drain(deadline: Deadline(raw: deadline))
     return SLU_OK
   }
 }
@@ -99,8 +101,8 @@ nonisolated func kitDrain(
 nonisolated func kitStop(
   _ instance: UnsafeMutableRawPointer?, _ error: UnsafeMutablePointer<slu_error>?
 ) -> slu_rc {
-  calling(instance, error) { subscriber in
-    try subscriber.stop()
+  calling(instance, error) { instance in
+    try instance.subscriber.stop()
     return SLU_OK
   }
 }
@@ -121,9 +123,21 @@ nonisolated func kitInterrupt(_ instance: UnsafeMutableRawPointer?) {
 nonisolated func kitReconfigure(
   _ instance: UnsafeMutableRawPointer?, _ config: slu_bytes, _ error: UnsafeMutablePointer<slu_error>?
 ) -> slu_rc {
-  calling(instance, error) { subscriber in
-    try subscriber.reconfigure(try Config(json: config.buffer)) ? SLU_OK : SLU_E_UNSUPPORTED
+  calling(instance, error) { instance in
+    try reconfigure(instance.subscriber, config) ? SLU_OK : SLU_E_UNSUPPORTED
   }
+}
+
+private func validate<Kind: Subscriber>(_ type: Kind.Type, _ config: slu_bytes) throws -> [Finding] {
+  try type.validate(Kind.Configuration(json: config.buffer))
+}
+
+private func make<Kind: Subscriber>(_ type: Kind.Type, _ config: slu_bytes, _ host: Host) throws -> any Subscriber {
+  try type.init(Kind.Configuration(json: config.buffer), host: host)
+}
+
+private func reconfigure<Kind: Subscriber>(_ subscriber: Kind, _ config: slu_bytes) throws -> Bool {
+  try subscriber.reconfigure(Kind.Configuration(json: config.buffer))
 }
 
 private func kind(of table: UnsafePointer<slu_subscriber>) -> Kind? {
@@ -133,12 +147,12 @@ private func kind(of table: UnsafePointer<slu_subscriber>) -> Kind? {
 
 private func calling(
   _ instance: UnsafeMutableRawPointer?, _ error: UnsafeMutablePointer<slu_error>?,
-  _ body: (any Subscriber) throws -> slu_rc
+  _ body: (Instance) throws -> slu_rc
 ) -> slu_rc {
   guard let instance else { return SLU_E_INVALID }
   // The retain this takes is one atomic operation per call, that is per batch.
-  let subscriber = Unmanaged<Instance>.fromOpaque(instance).takeUnretainedValue().subscriber
-  return reporting(error) { try body(subscriber) }
+  let called = Unmanaged<Instance>.fromOpaque(instance).takeUnretainedValue()
+  return reporting(error) { try body(called) }
 }
 
 private func reporting(_ target: UnsafeMutablePointer<slu_error>?, _ body: () throws -> slu_rc) -> slu_rc {

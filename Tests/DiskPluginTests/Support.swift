@@ -52,14 +52,13 @@ final class Disk {
 final class BreakableDisk: Subscriber {
   static let kind = "breakable"
   static let summary = ""
-  static let configSchema = "{}"
   /// What the next instance made on this thread uses: instances of tests that run at once don't share it.
   @TaskLocal static var calls = BreakableCalls()
 
   private let disk: DiskSubscriber
 
-  init(config: Config, host: Host) throws {
-    disk = try DiskSubscriber(config: config, host: host, calls: BreakableDisk.calls)
+  init(_ config: DiskConfig, host: Host) throws {
+    disk = try DiskSubscriber(config, host: host, calls: BreakableDisk.calls)
   }
 
   func start(deadline: Deadline) throws { try disk.start(deadline: deadline) }

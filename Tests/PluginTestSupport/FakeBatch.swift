@@ -11,6 +11,8 @@ package final class FakeBatch {
     package var headers: [(name: String, value: String)] = []
     package var eventTime: Int64 = 1_700_000_000_123_456_789
     package var attempt: UInt32 = 1
+    /// Whether topic, key and payload lie in one producer part, as in a record of the log.
+    package var isWhole = false
 
     package init(_ payload: String) { self.payload = Array(payload.utf8) }
     package init(bytes: [UInt8]) { payload = bytes }
@@ -76,9 +78,23 @@ package final class FakeBatch {
     message.topic = own(record.topic)
     message.key = own(Array(record.key.utf8))
     message.payload = own(record.payload)
+    if record.isWhole { cover(&message) }
     if !record.headers.isEmpty { message.headers = own(raw(record.headers)) }
     return message
   }
+
+  private func cover(_ message: inout slu_message) {
+    let parts = [message.topic, message.key, message.payload].map { bytes in
+      Array(UnsafeRawBufferPointer(start: bytes.ptr, count: Int(bytes.len)))
+    }
+    message.covered = own(Array(parts.joined()))
+    guard var at = message.covered.ptr else { return }
+    for (path, part) in zip([\slu_message.topic, \.key, \.payload], parts) {
+      message[keyPath: path].ptr = at
+      at += part.count
+    }
+  }
+
   private func raw(_ headers: [(name: String, value: String)]) -> [UInt8] {
     var raw = [UInt8](repeating: 0, count: 16 << 10)
     var length: UInt64 = 0

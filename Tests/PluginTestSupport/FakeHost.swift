@@ -15,13 +15,18 @@ package final class FakeHost: Sendable {
     package var verdict: UInt32
     package var code: UInt32
     package var reason: String
+    /// Milliseconds.
+    package var delay: UInt32
 
-    package init(first: UInt64, count: UInt32, verdict: UInt32, code: UInt32 = 0, reason: String = "") {
+    package init(
+      first: UInt64, count: UInt32, verdict: UInt32, code: UInt32 = 0, reason: String = "", delay: UInt32 = 0
+    ) {
       self.first = first
       self.count = count
       self.verdict = verdict
       self.code = code
       self.reason = reason
+      self.delay = delay
     }
   }
 
@@ -46,12 +51,13 @@ package final class FakeHost: Sendable {
 
   /// `retainAnswer`, `publishAnswer`: what every `retain` and every `publish` answers.
   package init(
-    stateDirectory: String = "", retainAnswer: slu_rc = SLU_E_UNSUPPORTED, publishAnswer: slu_rc = SLU_E_UNSUPPORTED
+    instance: String = "tested", stateDirectory: String = "", retainAnswer: slu_rc = SLU_E_UNSUPPORTED,
+    publishAnswer: slu_rc = SLU_E_UNSUPPORTED
   ) {
     self.retainAnswer = retainAnswer
     self.publishAnswer = publishAnswer
     memory = .allocate(capacity: 1)
-    text = ["0.0.0-test", "tested", stateDirectory].map(ownedBytes)
+    text = ["0.0.0-test", instance, stateDirectory].map(ownedBytes)
     memory.initialize(to: slu_host())
     memory.pointee.struct_size = UInt32(MemoryLayout<slu_host>.size)
     memory.pointee.abi_minor = SLU_ABI_MINOR
@@ -91,7 +97,7 @@ package final class FakeHost: Sendable {
         let item = items![index]
         let settled = Settled(
           first: item.first_token, count: item.count, verdict: item.verdict, code: item.code,
-          reason: item.reason.string)
+          reason: item.reason.string, delay: item.delay_ms)
         FakeHost.from(context).note { $0.settled.append(settled) }
       }
       return SLU_OK

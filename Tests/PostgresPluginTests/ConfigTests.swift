@@ -2,7 +2,6 @@ import CSluice
 import Foundation
 import PluginTestSupport
 import PostgresSubscriber
-import SluiceTopology
 import Testing
 
 @Suite struct ConfigTests {
@@ -32,29 +31,14 @@ import Testing
 
   @Test func theDaemonFillsInTheDefaultsOfTheSchemaAndThePluginTakesThem() throws {
     let sink = try Sink(sharedServer())
-    let schema = PluginSchema(kind: "postgres", schemaJSON: sink.instance.kind.pointee.config_schema.string)
-    let yaml = """
-      sluice: 1
-      streams: { events: {} }
-      subscribers: { db: { plugin: postgres, streams: [ events ], config: { url: "postgresql:///d" } } }
-      """
-    let loaded = TopologyLoader.load(text: yaml, name: "test", environment: [:], plugins: OneSchema(schema: schema))
-    guard case .topology(let topology, _) = loaded else {
-      Issue.record("\(loaded)")
-      return
-    }
-    let json = topology.subscribers[0].configJSON
-    #expect(
-      json == #"{"url":"postgresql:///d","table":"logs","create":true,"#
-        + #""columns":["time","source","topic","message","body"],"connect_timeout":10000000000,"#
-        + #""statement_timeout":30000000000}"#)
+    let schema = sink.instance.kind.pointee.config_schema.string
+    let json =
+      #"{"url":"postgresql:///d","table":"logs","create":true,"#
+      + #""columns":["time","source","topic","message","body"],"connect_timeout":10000000000,"#
+      + #""statement_timeout":30000000000}"#
+    #expect(DaemonCheck(#"{"url":"postgresql:///d"}"#, schema: schema) == .delivered(json))
     #expect(sink.instance.create(json) == SLU_OK, "\(sink.instance.error)")
     sink.end()
-  }
-
-  private struct OneSchema: PluginSchemaProvider {
-    var schema: PluginSchema
-    func describe(plugin: String, pluginDirectories: [String]) throws(PluginLookupError) -> PluginSchema { schema }
   }
 
   @Test func theSchemaIsJSONAndKeepsTheURLSecret() throws {

@@ -61,14 +61,19 @@ enum Fixtures {
   /// The directory `Tests`.
   static let tests = "/" + "\(#filePath)".split(separator: "/").dropLast(2).joined(separator: "/")
 
-  /// Where `libsluice-<name>.so` lies, compiled from Tests/FixturePlugins/<name>.c or, for a `table`, from tables.c. A path
-  /// names a plugin that is built already.
+  /// Where `libsluice-<name>.so` lies, compiled from Tests/FixturePlugins/<name>.c or, for a `table`, from tables.c; those
+  /// whose name begins with `swift-` from <name>.swift and the kit. A path names a plugin that is built already.
   static func directory(_ name: String, table: Bool = false, misbehaving: Misbehaviour? = nil) -> String {
     guard !PluginLibrary.isPath(name) else { return home.path }
     return built.withLock { built in
       if let known = built[name] { return known }
       let directory = home.folder(name)
-      compile(name, table: table, misbehaving, to: "\(directory)/libsluice-\(name).so")
+      let target = "\(directory)/libsluice-\(name).so"
+      if name.hasPrefix("swift-") {
+        compileSwift(name, to: target)
+      } else {
+        compile(name, table: table, misbehaving, to: target)
+      }
       built[name] = directory
       return directory
     }
@@ -85,12 +90,30 @@ enum Fixtures {
     if let misbehaviour {
       arguments += ["-DMISBEHAVE=\(misbehaviour.what)", "-DWHERE=\(misbehaviour.place)", "-DKIND=\"\(name)\""]
     }
+    run(arguments, "\(source) does not compile")
+  }
+
+  /// With the kit's sources in the same module: a kit of the fixture's own, as every plugin has.
+  private static func compileSwift(_ name: String, to target: String) {
+    let root = "\(tests)/.."
+    var arguments = ["swiftc", "-swift-version", "6", "-parse-as-library", "-suppress-warnings", "-emit-library"]
+    arguments += ["-module-name", "SluicePluginKit", "-I\(root)/Sources/CSluice/include", "-o", target]
+    for option in ["--version-script=\(root)/Plugins/plugin.map", "-Bsymbolic", "-z", "nodelete"] {
+      arguments += ["-Xlinker", option]
+    }
+    let sources = "'\(root)/Sources/SluicePluginKit' '\(tests)/FixturePlugins/\(name).swift'"
+    run(
+      ["sh", "-c", "exec \"$@\" $(find \(sources) -name '*.swift')", "sh"] + arguments,
+      "\(name).swift does not compile")
+  }
+
+  private static func run(_ arguments: [String], _ failure: String) {
     var cArguments = arguments.map { strdup($0) } + [nil]
     defer { cArguments.forEach { free($0) } }
     var child = pid_t()
-    precondition(posix_spawnp(&child, arguments[0], nil, nil, &cArguments, environ) == 0, "no C compiler")
+    precondition(posix_spawnp(&child, arguments[0], nil, nil, &cArguments, environ) == 0, "no \(arguments[0])")
     var status: Int32 = 0
-    precondition(waitpid(child, &status, 0) == child && status == 0, "\(source) does not compile")
+    precondition(waitpid(child, &status, 0) == child && status == 0, failure)
   }
 
   /// The fixture's plugin, as a library of its own loads it: its code shares nothing with other tests'.

@@ -4,11 +4,17 @@ import SluicePluginKit
 import Synchronization
 import Testing
 
+private struct Script: SubscriberConfiguration {
+  var mode: String
+
+  enum CodingKeys: CodingKey { case mode }
+  static let fields = FieldTable(CodingKeys.self, [.mode: Field("What to do.", default: "done")])
+}
+
 /// Does what its config says, so that a test can see what comes out at the other side.
 private final class Scripted: Subscriber {
   static let kind = "scripted"
   static let summary = "Does what its config says."
-  static let configSchema = #"{"type":"object"}"#
   static let traits: SubscriberTraits = .exclusive
   static let outputs = ["anomalies", "rest"]
   static var delivery: DeliveryDefaults {
@@ -23,8 +29,8 @@ private final class Scripted: Subscriber {
   private let host: Host
   private var mode: String
 
-  init(config: Config, host: Host) throws {
-    mode = try config.string("mode", default: "done")
+  init(_ script: Script, host: Host) throws {
+    mode = script.mode
     self.host = host
     if mode == "refuse" { throw SubscriberError(.config, "mode refuse") }
     Scripted.living.add(1, ordering: .relaxed)
@@ -32,9 +38,8 @@ private final class Scripted: Subscriber {
 
   deinit { Scripted.living.subtract(1, ordering: .relaxed) }
 
-  static func validate(_ config: Config) throws -> [Finding] {
-    _ = try config.string("mode")
-    return [Finding(.warning, at: "/mode", "is old-fashioned")]
+  static func validate(_ script: Script) throws -> [Finding] {
+    script.mode == "else" ? [] : [Finding(.warning, at: "/mode", "is old-fashioned")]
   }
 
   func start(deadline: Deadline) throws {
@@ -97,10 +102,9 @@ private final class Scripted: Subscriber {
     if deadline.remaining(host) == 0 { throw SubscriberError(.timeout, "not all was written") }
   }
   func interrupt() { Scripted.interrupts.add(1, ordering: .relaxed) }
-  func reconfigure(_ config: Config) throws -> Bool {
-    let new = try config.string("mode")
-    if new == "else" { return false }
-    mode = new
+  func reconfigure(_ script: Script) throws -> Bool {
+    if script.mode == "else" { return false }
+    mode = script.mode
     return true
   }
 }
@@ -108,8 +112,7 @@ private final class Scripted: Subscriber {
 private final class Plain: Subscriber {
   static let kind = "plain"
   static let summary = "Takes everything."
-  static let configSchema = "{}"
-  init(config: Config, host: Host) throws {}
+  init(_: NoConfiguration, host: Host) throws {}
   func deliver(_ batch: borrowing Batch) throws -> Delivery { .done }
 }
 
@@ -129,7 +132,7 @@ private func kind(_ index: Int) throws -> UnsafePointer<slu_subscriber> {
     #expect(table.subscriber_count == 2)
     let scripted = try kind(0).pointee
     #expect(scripted.struct_size == 192 && scripted.flags == SLU_F_EXCLUSIVE)
-    #expect(scripted.kind.string == "scripted" && scripted.config_schema.string == Scripted.configSchema)
+    #expect(try scripted.kind.string == "scripted" && scripted.config_schema.string == Script.schema().description)
     #expect(scripted.want_records == 10 && scripted.want_bytes == 0 && scripted.ack_deadline_ms == 250)
     #expect((0..<Int(scripted.output_count)).map { scripted.outputs[$0].string } == ["anomalies", "rest"])
     #expect(try kind(1).pointee.outputs == nil && kind(1).pointee.kind.string == "plain")
@@ -162,7 +165,8 @@ private func kind(_ index: Int) throws -> UnsafePointer<slu_subscriber> {
     #expect(instance.reconfigure(#"{"mode":"other"}"#) == SLU_OK)
     #expect(instance.deliver(FakeBatch(["a"])) == SLU_E_RETRYABLE && instance.error == "CancellationError()")
     #expect(instance.reconfigure(#"{"mode":"else"}"#) == SLU_E_UNSUPPORTED)
-    #expect(instance.reconfigure("{}") == SLU_E_CONFIG && instance.error == "config /mode: is required")
+    #expect(instance.reconfigure("[]") == SLU_E_CONFIG)
+    #expect(instance.error == "config: an object was expected, this is a list")
     #expect(instance.reconfigure(#"{"mode":"busy"}"#) == SLU_OK)
     #expect(instance.deliver(FakeBatch(["a"])) == SLU_BUSY)
     #expect(instance.flush(deadline: 1) == SLU_E_TIMEOUT && instance.error == "not all was written")
@@ -174,8 +178,9 @@ private func kind(_ index: Int) throws -> UnsafePointer<slu_subscriber> {
     let instance = DrivenInstance(try kind(0), host: FakeHost())
     let fine = instance.validate(#"{"mode":"done"}"#)
     #expect(fine.code == SLU_OK && fine.findings == ["warning /mode: is old-fashioned"])
-    let missing = instance.validate("{}")
-    #expect(missing.code == SLU_E_CONFIG && missing.findings == ["error /mode: is required"])
+    let wrong = instance.validate(#"{"mode":1}"#)
+    #expect(wrong.code == SLU_E_CONFIG)
+    #expect(wrong.findings == ["error /mode: a string was expected, this is an integer"])
     #expect(instance.validate("nonsense").code == SLU_E_CONFIG)
     #expect(DrivenInstance(try kind(1), host: FakeHost()).validate("{}").code == SLU_OK)
   }
@@ -251,13 +256,12 @@ private func kind(_ index: Int) throws -> UnsafePointer<slu_subscriber> {
   private final class Measuring: Subscriber {
     static let kind = "measuring"
     static let summary = "Counts."
-    static let configSchema = "{}"
     let host: Host
     let seen: Counter
     let depth: Gauge
     let sizes: Histogram
 
-    init(config: Config, host: Host) throws {
+    init(_: NoConfiguration, host: Host) throws {
       self.host = host
       seen = host.counter("seen", unit: "records", help: "Records.", labels: ["kind": "x"])
       depth = host.gauge("depth", help: "Depth.")

@@ -10,14 +10,13 @@ private let module = SubscriberModule(name: "stdout", version: "0", [Redirected.
 final class Redirected: Subscriber {
   static let kind = "redirected"
   static let summary = ""
-  static let configSchema = "{}"
   /// Of the next instance that this task makes.
   @TaskLocal static var descriptor: Int32 = -1
 
   private let stdout: StdoutSubscriber
 
-  init(config: Config, host: Host) throws {
-    stdout = try StdoutSubscriber(config: config, host: host, descriptor: Redirected.descriptor)
+  init(_ config: StdoutConfig, host: Host) throws {
+    stdout = try StdoutSubscriber(config, host: host, descriptor: Redirected.descriptor)
   }
 
   func start(deadline: Deadline) throws { try stdout.start(deadline: deadline) }

@@ -26,8 +26,6 @@ import SluicePluginKit
 package final class DiskSubscriber: Subscriber {
   package static let kind = "disk"
   package static let summary = "Writes records as lines (ndjson or raw) to files that are rotated by size."
-  /// The schema of `DiskConfig`.
-  package static let configSchema = DiskConfig.schema
   /// The directory belongs to one instance at a time.
   package static let traits: SubscriberTraits = .exclusive
 
@@ -38,19 +36,20 @@ package final class DiskSubscriber: Subscriber {
   private let sealed: Counter
   private var stage: LineStage
   private var file: ActiveFile?
-  private var sealingFails = false
+  private var health: HealthReport
 
   /// An instance that has touched nothing yet.
-  package convenience init(config: Config, host: Host) throws {
-    try self.init(config: config, host: host, calls: SystemCalls())
+  package convenience init(_ config: DiskConfig, host: Host) throws {
+    try self.init(config, host: host, calls: SystemCalls())
   }
 
   /// The same, on a disk that tests can break.
-  package init(config: Config, host: Host, calls: any FileCalls) throws {
-    self.config = try DiskConfig(config)
+  package init(_ config: DiskConfig, host: Host, calls: any FileCalls) throws {
+    self.config = config
     self.host = host
+    health = HealthReport(host)
     self.calls = calls
-    stage = LineStage(format: self.config.format)
+    stage = LineStage(format: config.format)
     written = host.counter("disk_written", unit: "bytes", help: "Bytes written and synced by the disk subscriber.")
     sealed = host.counter("disk_files_sealed", help: "Files that the disk subscriber finished.")
   }
@@ -74,7 +73,7 @@ package final class DiskSubscriber: Subscriber {
     let lsns = try write(batch, to: file)
     written.add(file.appended)
     file.cover(lsns)
-    if file.length >= config.rotateBytes { seal(file) }
+    if file.length >= config.rotateBytes.bytes { seal(file) }
     return .done
   }
 
@@ -85,12 +84,11 @@ package final class DiskSubscriber: Subscriber {
   }
 
   /// Takes another `rotate_bytes`; anything else needs a new instance.
-  package func reconfigure(_ config: Config) throws -> Bool {
-    var new = try DiskConfig(config)
-    let rotateBytes = new.rotateBytes
-    new.rotateBytes = self.config.rotateBytes
-    guard new == self.config else { return false }
-    self.config.rotateBytes = rotateBytes
+  package func reconfigure(_ config: DiskConfig) throws -> Bool {
+    var wanted = self.config
+    wanted.rotateBytes = config.rotateBytes
+    guard wanted == config else { return false }
+    self.config = config
     return true
   }
 
@@ -119,14 +117,11 @@ package final class DiskSubscriber: Subscriber {
       let name = try file.seal()
       sealed.add()
       host.log(.debug, "sealed a file", ["file": name])
-      if sealingFails { host.setHealth(.ok) }
-      sealingFails = false
+      health.say(.ok)
     } catch {
-      if !sealingFails {
-        host.log(.warning, "cannot seal the active file, which goes on growing: \(error)")
-        host.setHealth(.degraded, error.message)
-      }
-      sealingFails = true
+      guard health.last == .ok else { return }
+      host.log(.warning, "cannot seal the active file, which goes on growing: \(error)")
+      health.say(.degraded, error.message)
     }
   }
 }

@@ -1,5 +1,5 @@
 /// What of a record is written, and the name of the column it goes to.
-package enum Column: String, CaseIterable, Sendable {
+package enum Column: String, Codable, CaseIterable, Sendable {
   case time
   case source
   case topic

@@ -17,9 +17,9 @@ package final class PostgresSession {
     _ config: PostgresConfig, interruption: Interruption, until deadline: Int64
   ) throws(PostgresFailure) {
     self.config = config
-    let limit = min(deadline, Interruption.now + config.connectTimeout)
-    connection = try PostgresConnection(url: config.url, interruption: interruption, until: limit)
-    let milliseconds = config.statementTimeout / 1_000_000
+    let limit = min(deadline, Interruption.now + config.connectTimeout.count)
+    connection = try PostgresConnection(url: config.url.revealed, interruption: interruption, until: limit)
+    let milliseconds = config.statementTimeout.count / 1_000_000
     try connection.run(
       "SET statement_timeout = \(milliseconds); SET idle_in_transaction_session_timeout = \(milliseconds)",
       until: PostgresSession.limit(config))
@@ -31,7 +31,7 @@ package final class PostgresSession {
   package var statementLimit: Int64 { PostgresSession.limit(config) }
 
   private static func limit(_ config: PostgresConfig) -> Int64 {
-    Interruption.now + config.statementTimeout + graceNanoseconds
+    Interruption.now + config.statementTimeout.count + graceNanoseconds
   }
 
   /// Whether the table still has the shape that the rows were made for.

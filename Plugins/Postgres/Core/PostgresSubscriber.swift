@@ -19,7 +19,6 @@ import SluicePluginKit
 package final class PostgresSubscriber: Subscriber {
   package static let kind = "postgres"
   package static let summary = "Writes records as rows of a PostgreSQL table, by binary COPY."
-  package static let configSchema = PostgresConfig.schema
 
   private let host: Host
   private let config: PostgresConfig
@@ -29,23 +28,20 @@ package final class PostgresSubscriber: Subscriber {
   private var session: PostgresSession?
   private var uncertain: UncertainRows?
   private var stored: [StoredRows] = []
-  private var isDown = false
+  private var health: HealthReport
 
-  package init(config: Config, host: Host) throws {
-    self.config = try PostgresConfig(config)
+  package init(_ config: PostgresConfig, host: Host) throws {
+    try config.checkURL()
+    self.config = config
     self.host = host
+    health = HealthReport(host)
     interruption = try Interruption()
     metrics = PostgresMetrics(host)
   }
 
-  package static func validate(_ config: Config) throws -> [Finding] {
-    do throws(ConfigError) {
-      _ = try PostgresConfig(config)
-    } catch {
-      // The URL is a secret, so that it may be a placeholder here; `init` looks at it again.
-      let url = try config.string("url")
-      if error.pointer != "/url" || url.contains("://") || url.contains("=") { throw error }
-    }
+  package static func validate(_ config: PostgresConfig) throws -> [Finding] {
+    // A placeholder is no URL; `init` looks at the real one.
+    if config.url.revealed.contains("://") || config.url.revealed.contains("=") { try config.checkURL() }
     return []
   }
 
@@ -69,7 +65,7 @@ package final class PostgresSubscriber: Subscriber {
       throw failed(error)
     }
     for refused in rows.refused { reject(refused.token, refused.error) }
-    recovered()
+    health.say(.ok)
     return .done
   }
 
@@ -220,20 +216,14 @@ package final class PostgresSubscriber: Subscriber {
     } catch {
       throw failed(error)
     }
-    recovered()
-  }
-
-  private func recovered() {
-    if isDown { host.setHealth(.ok) }
-    isDown = false
+    health.say(.ok)
   }
 
   /// Lets go of the connection, which rolls back whatever was under way.
   private func failed(_ failure: PostgresFailure) -> SubscriberError {
     session = nil
     let error = failure.explained
-    isDown = true
-    host.setHealth(.down, error.message)
+    health.say(.down, error.message)
     return error
   }
 }

@@ -14,40 +14,35 @@ import Glibc
 import RecordLines
 import SluicePluginKit
 
+/// What the topology says under `config`.
+package struct StdoutConfig: SubscriberConfiguration {
+  package var format: LineFormat
+
+  package enum CodingKeys: CodingKey { case format }
+  package static let fields = FieldTable(CodingKeys.self, [.format: LineFormat.field])
+}
+
 /// The kind `stdout`.
 package final class StdoutSubscriber: Subscriber {
   package static let kind = "stdout"
   package static let summary = "Writes records as lines (ndjson or raw) to standard output."
-  package static let configSchema = """
-    {
-      "type": "object",
-      "additionalProperties": false,
-      "properties": {
-        "format": {
-          "type": "string", "enum": ["ndjson", "raw"], "default": "ndjson",
-          "description": "ndjson: each record is one line of JSON. raw: each record's payload, then a newline."
-        }
-      }
-    }
-    """
   /// There is one standard output.
   package static let traits: SubscriberTraits = .exclusive
 
-  private let host: Host
   private let format: LineFormat
   private let written: Counter
   private let interruption: Interruption
   private let output: LineOutput
-  private var isDown = false
+  private var health: HealthReport
 
-  package convenience init(config: Config, host: Host) throws {
-    try self.init(config: config, host: host, descriptor: 1)
+  package convenience init(_ configuration: StdoutConfig, host: Host) throws {
+    try self.init(configuration, host: host, descriptor: 1)
   }
 
   /// The same, onto another descriptor, which stays the caller's.
-  package init(config: Config, host: Host, descriptor: Int32) throws {
-    format = try config.choice("format", default: .ndjson)
-    self.host = host
+  package init(_ configuration: StdoutConfig, host: Host, descriptor: Int32) throws {
+    format = configuration.format
+    health = HealthReport(host)
     written = host.counter("stdout_written", unit: "bytes", help: "Bytes written by the stdout subscriber.")
     interruption = try Interruption()
     output = LineOutput(descriptor: descriptor, interruption: interruption)
@@ -61,12 +56,10 @@ package final class StdoutSubscriber: Subscriber {
       written.add(try output.flush())
     } catch {
       output.discard()
-      isDown = true
-      host.setHealth(.down, error.message)
+      health.say(.down, error.message)
       throw error
     }
-    if isDown { host.setHealth(.ok) }
-    isDown = false
+    health.say(.ok)
     return .done
   }
 

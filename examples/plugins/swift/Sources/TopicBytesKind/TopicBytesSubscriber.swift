@@ -1,6 +1,26 @@
 import Glibc
 import SluicePluginKit
 
+/// What a topology says under `config`. The daemon checks it with the schema that the kit makes of it.
+public struct TopicBytesConfiguration: SubscriberConfiguration {
+  /// Name of the file with the totals.
+  public var file: String
+
+  /// The keys under `config`.
+  public enum CodingKeys: CodingKey {
+    /// See the property.
+    case file
+  }
+  /// What the schema says of them.
+  public static let fields = FieldTable(
+    CodingKeys.self,
+    [
+      .file: Field(
+        "Name of the file with the totals, in the state directory.", default: "topics.tsv", maxLength: 100,
+        pattern: "^[A-Za-z0-9_-][A-Za-z0-9._-]*$")
+    ])
+}
+
 /// Counts records and bytes per topic, and keeps the totals in a file in its state directory.
 ///
 /// Delivery is at least once: what was counted just before a crash may be counted again. Who can't have that keeps
@@ -10,13 +30,6 @@ public final class TopicBytesSubscriber: Subscriber {
   public static let kind = "topic-bytes"
   /// One line for people.
   public static let summary = "Counts records and bytes per topic."
-  /// What the daemon checks configs with.
-  public static let configSchema = #"""
-    {"type":"object","additionalProperties":false,"properties":{
-      "file":{"type":"string","pattern":"^[A-Za-z0-9_-][A-Za-z0-9._-]*$","maxLength":100,"default":"topics.tsv",
-        "description":"Name of the file with the totals, in the state directory."}}}
-    """#
-
   /// Numbers that dead letters carry.
   private static let rejectedBadTopic: UInt32 = 1
   private static let rejectedTooManyTopics: UInt32 = 2
@@ -27,9 +40,9 @@ public final class TopicBytesSubscriber: Subscriber {
   private var totals = Totals()
 
   /// Makes an instance; `start` reads the file.
-  public init(config: Config, host: Host) throws {
+  public init(_ configuration: TopicBytesConfiguration, host: Host) throws {
     self.host = host
-    path = host.stateDirectory + "/" + (try config.string("file"))
+    path = host.stateDirectory + "/" + configuration.file
     counted = host.counter("counted", unit: "bytes", help: "Bytes of payload that were counted.")
   }
 
