@@ -3,11 +3,11 @@ import Glibc
 import SluiceHost
 import SluiceTopology
 
-/// `sluice plugin list|describe`.
+/// `sluice plugin list|describe|check`.
 struct Plugin: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "List the plugins that can be found, or describe one.",
-    subcommands: [PluginList.self, PluginDescribe.self])
+    abstract: "List the plugins that can be found, describe one, or test one.",
+    subcommands: [PluginList.self, PluginDescribe.self, PluginCheck.self])
 }
 
 /// What both verbs share.
