@@ -76,16 +76,14 @@ struct PluginCheckReport {
       print(Self.json(outcomes, file: file).canonicalText)
       return
     }
-    let skipped = count(.skipped)
-    if skipped > 0 {
+    let blocked = outcomes.filter(\.isBlocked)
+    if let first = blocked.first {
       print("")
-      print(
-        "\(skipped) rules were NOT tested; the first, because: \(outcomes.first { $0.status == .skipped }?.reason ?? "")"
-      )
+      print("\(blocked.count) rules were NOT TESTED: \(first.reason)")
     }
     print("")
     print(
-      "\(file): \(count(.passed)) ok, \(count(.failed)) failed, \(skipped) skipped, \(count(.warned)) warned, in "
+      "\(file): \(count(.passed)) ok, \(count(.failed)) failed, \(count(.skipped)) skipped, \(count(.warned)) warned, in "
         + "\(outcomes.reduce(0) { $0 + $1.nanoseconds } / 1_000_000_000) s")
   }
 

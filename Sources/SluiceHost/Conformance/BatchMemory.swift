@@ -3,7 +3,7 @@
 //   tables   slu_batch, then the array of messages, whose end is the end of the pages
 //   bytes    the names of sources and producers, then the records' producer parts, the last of which ends with the pages
 //
-// Behind each lies a page that nobody may touch: what reads past the end ends the process.
+// Behind each lies a page that nobody may touch: what reads past the end of a batch that is tight ends the process.
 
 import CSluice
 import Glibc
@@ -39,6 +39,8 @@ struct BatchShape {
   /// Bytes that a later minor version might have appended to each struct.
   var appended = 0
   var ackDeadline: Int64 = 0
+  /// What lies behind the batch can't be touched; else there is some room, as there is in the log's own buffers.
+  var isTight = false
 }
 
 /// `@unchecked Sendable`: what `init` has written is only read from then on, and how the memory is protected is the
@@ -62,6 +64,8 @@ final class BatchMemory: @unchecked Sendable {
     func unmap() { munmap(base, count + Int(sysconf(Int32(_SC_PAGESIZE)))) }
   }
 
+  private static let room = 256
+
   let description: String
   let firstToken: UInt64
   let count: Int
@@ -83,15 +87,16 @@ final class BatchMemory: @unchecked Sendable {
     ackDeadline = shape.ackDeadline
     let stride = MemoryLayout<slu_message>.size + shape.appended
     let head = RecordLayout.padded(MemoryLayout<slu_batch>.size + shape.appended)
-    tables = Pages(head + stride * messages.count)
+    let room = shape.isTight ? 0 : BatchMemory.room
+    tables = Pages(head + stride * messages.count + room)
     let names = messages.reduce(0) { $0 + RecordLayout.padded($1.source.utf8.count + $1.producer.utf8.count) }
     let parts = messages.reduce(0) { $0 + BatchMemory.partBytes($1) }
-    bytes = Pages(names + parts)
+    bytes = Pages(names + parts + room)
     // What a later host appends is not to be looked at.
     tables.base.initializeMemory(as: UInt8.self, repeating: 0xA5, count: tables.count)
-    let array = tables.base + tables.count - stride * messages.count
-    var name = bytes.base + bytes.count - parts - names
-    var part = bytes.base + bytes.count - parts
+    let array = tables.base + tables.count - room - stride * messages.count
+    var name = bytes.base + bytes.count - room - parts - names
+    var part = bytes.base + bytes.count - room - parts
     for (index, message) in messages.enumerated() {
       var made = BatchMemory.message(message, names: &name, part: &part)
       made.token = firstToken + UInt64(index)

@@ -65,7 +65,7 @@ package struct ConformanceRule: Sendable {
 
   /// All of them, in the order in which they are run: what a rule needs stands before it.
   package static let all: [ConformanceRule] =
-    layout + lifecycle
+    layout + validation + lifecycle + delivery + messages + memory + settlement + resources
 
   package static func named(_ name: String) -> ConformanceRule? { all.first { $0.name == name } }
 

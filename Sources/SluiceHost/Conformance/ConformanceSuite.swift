@@ -10,6 +10,8 @@ package struct RuleOutcome: Sendable {
   package var status: RuleStatus
   package var reason: String
   package var nanoseconds: Int64
+  /// It was not run, since one that it needs did not pass.
+  package var isBlocked = false
 }
 
 /// Runs rules over one plugin, one after the other, each in a process of its own.
@@ -32,13 +34,15 @@ package struct ConformanceSuite {
   private let config: String
   private let runner: String
   private let scratch: String
+  private let seconds: Int?
   /// In the order in which they stand in the module; empty when its tables can't be read.
   package let kinds: [String]
 
   /// Looks at the file. `config`: JSON, an object; defaults are filled in. `kind`: only this one. `runner`: the program that is
-  /// `sluice`.
+  /// `sluice`. `seconds`: what every rule may take; nil: what each says.
   package init(
-    file path: String, kind: String? = nil, config: JSONValue, runner: String? = PluginLibrary.builtInRunner
+    file path: String, kind: String? = nil, config: JSONValue, runner: String? = PluginLibrary.builtInRunner,
+    seconds: Int? = nil
   ) throws(Failure) {
     guard let runner else { throw .noRunner }
     guard let resolved = realpath(path, nil) else { throw .noFile(String(cString: strerror(errno))) }
@@ -50,6 +54,7 @@ package struct ConformanceSuite {
     name = path
     self.config = config.canonicalText
     self.runner = runner
+    self.seconds = seconds
     scratch = try ConformanceSuite.makeScratch()
     let request = RuleRequest(
       rule: RuleRequest.look, file: file, name: path, kind: "", config: self.config, directory: scratch)
@@ -102,7 +107,7 @@ package struct ConformanceSuite {
       let found = before.last { $0.rule.name == need && ($0.kind.isEmpty || $0.kind == kind) }
       guard let found, found.status == .failed || found.status == .skipped else { continue }
       let why = found.status == .failed ? "\(need) failed" : found.reason
-      return RuleOutcome(rule: rule, kind: kind, status: .skipped, reason: why, nanoseconds: 0)
+      return RuleOutcome(rule: rule, kind: kind, status: .skipped, reason: why, nanoseconds: 0, isBlocked: true)
     }
     let directory = "\(scratch)/\(rule.name)"
     guard Paths.makePrivate(directory) == 0 else {
@@ -112,7 +117,7 @@ package struct ConformanceSuite {
     defer { Paths.remove(directory) }
     let request = RuleRequest(
       rule: rule.name, file: file, name: name, kind: kind, config: config, directory: directory)
-    let end = RuleProcess(executable: runner, seconds: rule.seconds).run(request.json.canonicalText)
+    let end = RuleProcess(executable: runner, seconds: seconds ?? rule.seconds).run(request.json.canonicalText)
     return RuleOutcome(
       rule: rule, kind: kind, status: end.verdict.status, reason: end.verdict.reason, nanoseconds: end.nanoseconds)
   }

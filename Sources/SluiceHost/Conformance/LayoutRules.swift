@@ -10,6 +10,9 @@ extension ConformanceRule {
     "module-loads", "table-sizes", "abi-minor", "required-functions", "kind-names", "output-names", "texts-utf8",
   ]
 
+  /// Without these a kind has no config.
+  static let configurable = readable + ["schema-valid", "schema-defaults"]
+
   static let layout: [ConformanceRule] = [
     ConformanceRule(
       "module-loads", .layout,

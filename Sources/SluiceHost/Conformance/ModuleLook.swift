@@ -31,8 +31,9 @@ struct ModuleLook {
 
   private static func describe(_ kind: KindDescription, _ config: String) -> JSONValue {
     var errors: [String] = []
-    // Without a schema that can be read there is nothing to say; a rule says that.
-    if let schema = try? PluginConfigCheck(schemaJSON: kind.schemaJSON), let json = try? JSONValue(parsing: config) {
+    // Where the schema is at fault there is nothing to say; a rule says that.
+    if let schema = try? PluginConfigCheck(schemaJSON: kind.schemaJSON), schema.wrongDefaults.isEmpty,
+      let json = try? JSONValue(parsing: config) {
       errors = schema.check(json).errors
     }
     return .object([

@@ -131,10 +131,12 @@ final class RuleBench {
   // MARK: Batches
 
   /// A batch with tokens and a lease of its own.
-  func batch(_ messages: [RuleMessage], _ shape: BatchShape = BatchShape(), _ name: String = "a batch") -> BatchMemory {
+  func batch(_ messages: [RuleMessage], _ shape: BatchShape, _ name: String) -> BatchMemory {
     batches += 1
     return BatchMemory(messages, shape, firstToken: batches * 1_000_000, lease: batches, as: name)
   }
+
+  func batch(_ messages: [RuleMessage], _ name: String) -> BatchMemory { batch(messages, BatchShape(), name) }
 
   /// Delivers a batch as the daemon does: again while the answer is SLU_BUSY. Anything but a batch that was taken ends the rule.
   func give(_ batch: BatchMemory, to instance: TestInstance) throws(RuleVerdict) {

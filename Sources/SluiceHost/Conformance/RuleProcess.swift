@@ -67,18 +67,21 @@ struct RuleProcess {
     posix_spawnattr_setflags(
       &attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP))
     var arguments: [UnsafeMutablePointer<CChar>?] = [strdup("sluice"), strdup(RuleRunner.command), nil]
-    // A backtrace of a crash takes longer than most rules; what the plugin was doing is known.
-    var variables = RuleProcess.environment().filter { !$0.hasPrefix("SWIFT_BACKTRACE=") }.map { strdup($0) }
-    variables += [strdup("SWIFT_BACKTRACE=enable=no"), nil]
+    var variables = RuleProcess.environment().map { strdup($0) } + [nil]
     defer { for text in arguments + variables { free(text) } }
     return posix_spawn(&child, executable, &actions, &attributes, &arguments, &variables)
   }
 
+  /// A backtrace of a crash takes longer than most rules, and what the plugin was doing is known. Arenas of the allocator come
+  /// with threads, and would be taken for growth.
+  private static let settings = ["SWIFT_BACKTRACE=enable=no", "MALLOC_ARENA_MAX=2"]
+
   private static func environment() -> [String] {
-    var all: [String] = []
+    var all = settings
     var entry = environ
     while let text = entry.pointee {
-      all.append(String(cString: text))
+      let variable = String(cString: text)
+      if !settings.contains(where: { variable.hasPrefix($0.prefix { $0 != "=" } + "=") }) { all.append(variable) }
       entry += 1
     }
     return all

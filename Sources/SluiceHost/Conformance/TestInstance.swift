@@ -59,7 +59,7 @@ final class TestInstance {
   }
 
   func create(_ config: String) -> Answer {
-    let answer = call("create") { error in
+    let answer = call("create", "create with \(config.shownAsConfig)") { error in
       config.withBytes { table.create(kind.original, host.table, $0, &instance, error) }
     }
     if answer.rc != SLU_OK { instance = nil }
