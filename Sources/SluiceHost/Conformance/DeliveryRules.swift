@@ -6,20 +6,6 @@ import Synchronization
 extension ConformanceRule {
   static let delivery: [ConformanceRule] = [
     ConformanceRule(
-      "takes-batches", .delivery, needs: runnable,
-      demand: "deliver takes ordinary batches of 1, 64 and 1,024 messages.",
-      remedy: "Answer SLU_OK when all of the batch is done, or SLU_ACCEPTED and settle it later."
-    ) { bench throws(RuleVerdict) in
-      try bench.running { instance throws(RuleVerdict) in
-        for count in [1, 64, 1024] {
-          let answer = bench.offer(
-            bench.batch(RuleMessage.some(count), "a batch of \(count) ordinary messages"), to: instance)
-          guard !answer.isTaken else { continue }
-          throw answer.rc == SLU_BUSY || answer.isRetryable ? .skip(answer.sentence) : .fail(answer.sentence)
-        }
-      }
-    },
-    ConformanceRule(
       "gap-call", .delivery, needs: deliverable,
       demand: "gap answers SLU_OK for every reason, known or not, and batches go on after it.",
       remedy: "Write down what is missing, and return SLU_OK."
@@ -34,15 +20,6 @@ extension ConformanceRule {
       demand: "interrupt returns at once, also while deliver runs.",
       remedy: "Take no lock in interrupt that another function of the instance holds for long."
     ) { bench throws(RuleVerdict) in try interruptQuick(bench) },
-    ConformanceRule(
-      "survives-lease-refusal", .delivery, needs: deliverable,
-      demand: "It works on when retain answers SLU_BUSY or SLU_E_UNSUPPORTED.",
-      remedy: "Copy what is needed when the lease is refused."
-    ) { bench throws(RuleVerdict) in
-      try refusing(bench, ConformanceHost.Manners(retain: SLU_BUSY, takesAway: true), "retain answers SLU_BUSY")
-      try refusing(
-        bench, ConformanceHost.Manners(retain: SLU_E_UNSUPPORTED, takesAway: true), "retain answers SLU_E_UNSUPPORTED")
-    },
     ConformanceRule(
       "survives-stale-settle", .delivery, needs: deliverable,
       demand: "It works on when settle answers SLU_STALE.",
@@ -71,7 +48,7 @@ extension ConformanceRule {
   ]
 
   /// Deliveries to a host that refuses something: all that is asked is that none of them is a bug's answer.
-  private static func refusing(
+  static func refusing(
     _ bench: RuleBench, _ manners: ConformanceHost.Manners, _ what: String
   ) throws(RuleVerdict) {
     try bench.running(manners) { instance throws(RuleVerdict) in

@@ -23,7 +23,7 @@ extension ConformanceRule {
       remedy: "Do that in start: an instance may be created only to see whether it could be."
     ) { bench throws(RuleVerdict) in try createIdle(bench) },
     ConformanceRule(
-      "create-bad-config", .lifecycle, needs: creatable,
+      "create-bad-config", .lifecycle, needs: creatable + ["validate-good-configs"],
       demand: "create comes back from every config; what it refuses it refuses with SLU_E_CONFIG and a text, and what "
         + "validate refuses it refuses too.",
       remedy: "Answer SLU_E_CONFIG with slu_fail, and free what was made so far."
@@ -61,6 +61,20 @@ extension ConformanceRule {
       try bench.running { instance throws(RuleVerdict) in
         for answer in [instance.flush(), instance.flush(), instance.drain()] where answer.rc != SLU_OK {
           throw answer.isRetryable ? .skip(answer.sentence) : .fail(answer.sentence)
+        }
+      }
+    },
+    ConformanceRule(
+      "takes-batches", .lifecycle, needs: runnable,
+      demand: "deliver takes ordinary batches of 1, 64 and 1,024 messages.",
+      remedy: "Answer SLU_OK when all of the batch is done, or SLU_ACCEPTED and settle it later."
+    ) { bench throws(RuleVerdict) in
+      try bench.running { instance throws(RuleVerdict) in
+        for count in [1, 64, 1024] {
+          let answer = bench.offer(
+            bench.batch(RuleMessage.some(count), "a batch of \(count) ordinary messages"), to: instance)
+          guard !answer.isTaken else { continue }
+          throw answer.rc == SLU_BUSY || answer.isRetryable ? .skip(answer.sentence) : .fail(answer.sentence)
         }
       }
     },

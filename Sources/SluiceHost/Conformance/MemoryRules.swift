@@ -47,6 +47,15 @@ extension ConformanceRule {
       }
     },
     ConformanceRule(
+      "survives-lease-refusal", .delivery, needs: deliverable + ["no-late-reads"],
+      demand: "It works on when retain answers SLU_BUSY or SLU_E_UNSUPPORTED.",
+      remedy: "Copy what is needed when the lease is refused."
+    ) { bench throws(RuleVerdict) in
+      try refusing(bench, ConformanceHost.Manners(retain: SLU_BUSY, takesAway: true), "retain answers SLU_BUSY")
+      try refusing(
+        bench, ConformanceHost.Manners(retain: SLU_E_UNSUPPORTED, takesAway: true), "retain answers SLU_E_UNSUPPORTED")
+    },
+    ConformanceRule(
       "leases-released", .delivery, needs: deliverable,
       demand: "Every lease that was retained is released before stop returns.",
       remedy: "Release what is still held in stop, after its threads were joined."

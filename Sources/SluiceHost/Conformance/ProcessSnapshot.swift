@@ -10,7 +10,8 @@ struct ProcessSnapshot {
     var isConnected: Bool
   }
 
-  var threads: Set<String>
+  /// Their names, by what the kernel calls them.
+  var threads: [String: String]
   var descriptors: [Int32: Descriptor]
   private var environment: [String]
   private var directory: String
@@ -21,7 +22,7 @@ struct ProcessSnapshot {
 
   /// Of the calling thread's process. Threads and descriptors first: the rest takes some itself.
   init() {
-    threads = Set(Paths.entries(of: "/proc/self/task"))
+    threads = ProcessSnapshot.threadNames()
     descriptors = ProcessSnapshot.openDescriptors()
     environment = ProcessSnapshot.variables()
     directory =
@@ -81,15 +82,23 @@ struct ProcessSnapshot {
     return isNamed && length > socklen_t(MemoryLayout<sa_family_t>.size)
   }
 
-  /// The names of threads that are there now and were not in `before`.
-  func newThreads(since before: ProcessSnapshot) -> [String] {
-    threads.subtracting(before.threads).sorted().map { thread in
-      guard let file = fopen("/proc/self/task/\(thread)/comm", "r") else { return thread }
+  private static func threadNames() -> [String: String] {
+    var all: [String: String] = [:]
+    for thread in Paths.entries(of: "/proc/self/task") {
+      // One that ends meanwhile was there all the same.
+      all[thread] = "without a name"
+      guard let file = fopen("/proc/self/task/\(thread)/comm", "r") else { continue }
       defer { fclose(file) }
       var line = [CChar](repeating: 0, count: 64)
-      guard fgets(&line, Int32(line.count), file) != nil else { return thread }
-      return String(decoding: line.prefix { $0 != 0 && $0 != 10 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+      guard fgets(&line, Int32(line.count), file) != nil else { continue }
+      all[thread] = String(decoding: line.prefix { $0 != 0 && $0 != 10 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
+    return all
+  }
+
+  /// The names of threads that are there now and were not in `before`.
+  func newThreads(since before: ProcessSnapshot) -> [String] {
+    threads.filter { before.threads[$0.key] == nil }.map(\.value).sorted()
   }
 
   func newDescriptors(since before: ProcessSnapshot) -> [Descriptor] {
