@@ -23,11 +23,13 @@ extension Limits {
   /// The entry: what it may use of the processor, or sleep.
   package static let conformanceEntryNanoseconds: Int64 = 100_000_000
 
-  /// Lives of an instance in the search for leaks, those before the first look included, and what one may leave behind: less
-  /// than the smallest block of the allocator; of the process's memory and address space, which grow in steps, more.
+  /// Lives of an instance in the search for leaks; how many lie between two looks at the memory, how many looks are too early,
+  /// and how many have to be left. Then what one life may leave behind: less than the smallest block of the allocator; of the
+  /// process's memory and address space, which grow in steps, more.
   package static let conformanceLives = 1_000
-  package static let conformanceWarmLives = 200
-  package static let conformanceMinLives = 100
+  package static let conformanceLivesPerSample = 25
+  package static let conformanceWarmSamples = 4
+  package static let conformanceMinSamples = 5
   package static let conformanceLivesNanoseconds: Int64 = 80_000_000_000
   package static let conformanceHeapBytesPerLife = 16
   package static let conformanceResidentBytesPerLife = 4 << 10

@@ -85,10 +85,10 @@ extension ConformanceRule {
     let instance = try bench.instance()
     let batch = bench.batch(RuleMessage.some(32), "a batch of one of many instances")
     let began = Clock.monotonic()
-    var first: (life: Int, use: MemoryUse)?
+    var uses: [MemoryUse] = []
     var lives = 0
     while lives < Limits.conformanceLives, Clock.monotonic() - began < Limits.conformanceLivesNanoseconds {
-      if first == nil, lives == Limits.conformanceWarmLives || late(began, part: 4) { first = (lives, MemoryUse()) }
+      if lives % Limits.conformanceLivesPerSample == 0 { uses.append(MemoryUse()) }
       instance.host.forget()
       instance.host.enter(.created)
       for answer in [instance.create(config), instance.start()] where answer.rc != SLU_OK { throw .skip(answer.sentence) }
@@ -98,14 +98,13 @@ extension ConformanceRule {
       instance.destroy()
       lives += 1
     }
-    guard let first, lives - first.life >= Limits.conformanceMinLives else {
+    uses.append(MemoryUse())
+    // The first ones show what is set up once.
+    uses.removeFirst(min(uses.count, Limits.conformanceWarmSamples))
+    guard uses.count >= Limits.conformanceMinSamples else {
       throw .skip("only \(lives) lives in \((Clock.monotonic() - began) / 1_000_000_000) s: too few to tell")
     }
-    if let fault = MemoryUse().growth(since: first.use, lives: lives - first.life) { throw .fail(fault) }
-  }
-
-  private static func late(_ began: Int64, part: Int64) -> Bool {
-    Clock.monotonic() - began > Limits.conformanceLivesNanoseconds / part
+    if let fault = MemoryUse.growth(uses) { throw .fail(fault) }
   }
 }
 
@@ -129,14 +128,17 @@ private struct MemoryUse {
     (addresses, resident) = (pages[0] * page, pages[1] * page)
   }
 
-  /// What has grown by more than its bound.
-  func growth(since before: MemoryUse, lives: Int) -> String? {
-    for (what, now, was, bound) in [
-      ("the heap", heap, before.heap, Limits.conformanceHeapBytesPerLife),
-      ("the resident memory", resident, before.resident, Limits.conformanceResidentBytesPerLife),
-      ("the address space", addresses, before.addresses, Limits.conformanceAddressBytesPerLife),
-    ] where now - was > bound * lives {
-      return "\(what) grew by \((now - was) / lives) bytes with each of \(lives) instances"
+  /// What has grown by more than its bound in most of the times between two samples. What grows in steps, as caches do, does
+  /// not.
+  static func growth(_ uses: [MemoryUse]) -> String? {
+    for (what, path, bound) in [
+      ("the heap", \MemoryUse.heap, Limits.conformanceHeapBytesPerLife),
+      ("the resident memory", \.resident, Limits.conformanceResidentBytesPerLife),
+      ("the address space", \.addresses, Limits.conformanceAddressBytesPerLife),
+    ] {
+      let growths = zip(uses, uses.dropFirst()).map { $1[keyPath: path] - $0[keyPath: path] }.sorted()
+      let usual = growths[growths.count / 2] / Limits.conformanceLivesPerSample
+      if usual > bound { return "\(what) grew by \(usual) bytes with each instance" }
     }
     return nil
   }
