@@ -13,7 +13,7 @@ extension Limits {
   /// How long `stop` may take with batches under way.
   package static let conformanceStopNanoseconds: Int64 = 10_000_000_000
   /// How long a plugin that may still call after `stop` is listened to, and what it left behind may take to go.
-  package static let conformanceQuietNanoseconds: Int64 = 300_000_000
+  package static let conformanceQuietNanoseconds: Int64 = 150_000_000
   package static let conformanceSettlingNanoseconds: Int64 = 2_000_000_000
   /// How long a batch that gets SLU_BUSY is offered again, and the pause before each time.
   package static let conformanceBusyNanoseconds: Int64 = 5_000_000_000

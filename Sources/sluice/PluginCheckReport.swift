@@ -11,8 +11,8 @@ struct PluginCheckReport {
   private let output = LogOutput(standard: STDOUT_FILENO)
   private let isTerminal = isatty(STDOUT_FILENO) == 1
   private var group: ConformanceRule.Group?
-  /// The reason that was shown last; rules that are skipped for one reason show it once.
-  private var reason = ""
+  /// Rules that are skipped for one reason show it once.
+  private var reasons: Set<String> = []
 
   init(json: Bool, showsKinds: Bool, rules: [ConformanceRule]) {
     self.json = json
@@ -39,8 +39,7 @@ struct PluginCheckReport {
     switch outcome.status {
     case .passed: break
     case .skipped:
-      if outcome.reason != reason { print("        \(outcome.reason)") }
-      reason = outcome.reason
+      if reasons.insert(outcome.reason).inserted { print("        \(outcome.reason)") }
     case .failed, .warned:
       print("        \(outcome.reason)")
       print("        Demanded: \(rule.demand)")

@@ -63,23 +63,34 @@ enum Fixtures {
 
   /// Where `libsluice-<name>.so` lies, compiled from Tests/FixturePlugins/<name>.c or, for a `table`, from tables.c.
   static func directory(_ name: String, table: Bool = false, misbehaving: Misbehaviour? = nil) -> String {
+    var options: [String] = []
+    if table { options = ["-DCASE=case_\(name)", "-DKIND=\"\(name)\""] }
+    if let misbehaving {
+      options = ["-DMISBEHAVE=\(misbehaving.what)", "-DWHERE=\(misbehaving.place)", "-DKIND=\"\(name)\""]
+    }
+    return directory(name, from: misbehaving == nil ? table ? "tables" : name : "misbehaving", options)
+  }
+
+  /// The file that breaking.c makes when it is to break one rule; `what` as in the table of breaking.h.
+  static func breaking(_ what: String) -> String {
+    let name = "breaking-\(what)"
+    let options = ["-DBREAKS=breaks_\(what)", "-DBREAKS_\(what)"]
+    return "\(directory(name, from: "breaking", options))/libsluice-\(name).so"
+  }
+
+  private static func directory(_ name: String, from source: String, _ options: [String]) -> String {
     built.withLock { built in
       if let known = built[name] { return known }
       let directory = home.folder(name)
-      compile(name, table: table, misbehaving, to: "\(directory)/libsluice-\(name).so")
+      compile("\(tests)/FixturePlugins/\(source).c", options, to: "\(directory)/libsluice-\(name).so")
       built[name] = directory
       return directory
     }
   }
 
-  private static func compile(_ name: String, table: Bool, _ misbehaviour: Misbehaviour?, to target: String) {
-    let source = "\(tests)/FixturePlugins/\(misbehaviour == nil ? table ? "tables" : name : "misbehaving").c"
+  private static func compile(_ source: String, _ options: [String], to target: String) {
     var arguments = ["cc", "-std=c11", "-D_GNU_SOURCE", "-O1", "-shared", "-fPIC", "-pthread"]
-    arguments += ["-I\(tests)/../Sources/CSluice/include", source, "-o", target]
-    if table { arguments += ["-DCASE=case_\(name)", "-DKIND=\"\(name)\""] }
-    if let misbehaviour {
-      arguments += ["-DMISBEHAVE=\(misbehaviour.what)", "-DWHERE=\(misbehaviour.place)", "-DKIND=\"\(name)\""]
-    }
+    arguments += ["-I\(tests)/../Sources/CSluice/include", source, "-o", target] + options
     var cArguments = arguments.map { strdup($0) } + [nil]
     defer { cArguments.forEach { free($0) } }
     var child = pid_t()
