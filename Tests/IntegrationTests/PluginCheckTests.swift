@@ -25,7 +25,9 @@ import Testing
   func fails() throws {
     let folder = TemporaryFolder()
     let plugin = folder.path + "/libsluice-breaking.so"
-    try compile("Tests/FixturePlugins/breaking.c", to: plugin, ["-DBREAKS=breaks_destroy", "-I\(Products.repository)/Sources/CSluice/include"])
+    try compile(
+      "Tests/FixturePlugins/breaking.c", to: plugin,
+      ["-DBREAKS=breaks_destroy", "-I\(Products.repository)/Sources/CSluice/include"])
     let result = check(plugin)
     #expect(result.status == 1)
     #expect(result.text.contains("FAIL  create-destroy"))
@@ -84,7 +86,8 @@ import Testing
     let json = check("--list-rules", "--json")
     let rules = try #require(try JSONSerialization.jsonObject(with: Data(json.text.utf8)) as? [[String: Any]])
     #expect(rules.count >= 30)
-    #expect(rules.allSatisfy { ($0["demand"] as? String)?.isEmpty == false && ($0["remedy"] as? String)?.isEmpty == false })
+    #expect(
+      rules.allSatisfy { ($0["demand"] as? String)?.isEmpty == false && ($0["remedy"] as? String)?.isEmpty == false })
   }
 
   @Test("Without its server the postgres plugin is not blamed, and it is said loudly that nothing was delivered")

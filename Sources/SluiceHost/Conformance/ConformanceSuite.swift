@@ -59,7 +59,8 @@ package struct ConformanceSuite {
     let request = RuleRequest(
       rule: RuleRequest.look, file: file, name: path, kind: "", config: self.config, directory: scratch)
     let look = ModuleLook(
-      RuleProcess(executable: runner, seconds: seconds ?? Limits.conformanceRuleSeconds).run(request.json.canonicalText).verdict)
+      RuleProcess(executable: runner, seconds: seconds ?? Limits.conformanceRuleSeconds).run(request.json.canonicalText)
+        .verdict)
     if let fault = look.fault, fault.code == .notLoadable {
       Paths.remove(scratch)
       throw .notLoadable(fault)

@@ -70,7 +70,8 @@ extension ConformanceRule {
     try bench.running { instance throws(RuleVerdict) in
       var lsn: UInt64 = 1
       for reason in [SLU_GAP_UNKNOWN, SLU_GAP_DROPPED, SLU_GAP_RETENTION, SLU_GAP_CORRUPTION, 4_000_000_000] {
-        try bench.give(bench.batch(RuleMessage.some(4), BatchShape(firstLSN: lsn), "a batch before a gap"), to: instance)
+        try bench.give(
+          bench.batch(RuleMessage.some(4), BatchShape(firstLSN: lsn), "a batch before a gap"), to: instance)
         var gap = slu_gap()
         gap.struct_size = UInt32(MemoryLayout<slu_gap>.size)
         gap.reason = UInt32(reason)
@@ -121,7 +122,8 @@ extension ConformanceRule {
       let storm = InterruptStorm(instance.interruption)
       for round in 0..<10 {
         _ = instance.deliver(
-          bench.batch(RuleMessage.some(256), BatchShape(firstLSN: UInt64(round * 256 + 1)), "a batch that is interrupted"))
+          bench.batch(
+            RuleMessage.some(256), BatchShape(firstLSN: UInt64(round * 256 + 1)), "a batch that is interrupted"))
       }
       let longest = storm.end()
       guard longest < Limits.conformanceInterruptCallNanoseconds else {

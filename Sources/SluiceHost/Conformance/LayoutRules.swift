@@ -16,7 +16,7 @@ extension ConformanceRule {
   static let layout: [ConformanceRule] = [
     ConformanceRule(
       "module-loads", .layout,
-      demand: "The file loads with RTLD_NOW | RTLD_LOCAL, exports sluice_module_v1, and the entry returns a table.",
+      demand: "The file loads with RTLD_NOW and RTLD_LOCAL, exports sluice_module_v1, and the entry returns a table.",
       remedy: "Link everything that it needs (cc -Wl,-z,defs), and define the entry with SLU_EXPORT."
     ) { bench throws(RuleVerdict) in _ = try bench.image() },
     ConformanceRule(

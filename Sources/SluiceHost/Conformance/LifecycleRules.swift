@@ -194,6 +194,8 @@ extension ConformanceRule {
 
 extension RuleBench {
   func requireReconfigure() throws(RuleVerdict) {
-    guard try kind().table.reconfigure != nil else { throw .skip("it has no reconfigure: every change makes a new instance") }
+    guard try kind().table.reconfigure != nil else {
+      throw .skip("it has no reconfigure: every change makes a new instance")
+    }
   }
 }

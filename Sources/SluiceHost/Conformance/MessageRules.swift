@@ -15,7 +15,8 @@ extension ConformanceRule {
       let text = #"{"message":""# + String(repeating: "large ", count: Limits.conformanceLargePayloadBytes / 6)
       let closing = #""}"#
       return [
-        RuleMessage(bytes: Array(text.utf8.prefix(Limits.conformanceLargePayloadBytes - closing.utf8.count)) + closing.utf8)
+        RuleMessage(
+          bytes: Array(text.utf8.prefix(Limits.conformanceLargePayloadBytes - closing.utf8.count)) + closing.utf8)
       ]
     },
     taking(

@@ -33,7 +33,8 @@ struct ModuleLook {
     var errors: [String] = []
     // Where the schema is at fault there is nothing to say; a rule says that.
     if let schema = try? PluginConfigCheck(schemaJSON: kind.schemaJSON), schema.wrongDefaults.isEmpty,
-      let json = try? JSONValue(parsing: config) {
+      let json = try? JSONValue(parsing: config)
+    {
       errors = schema.check(json).errors
     }
     return .object([

@@ -40,7 +40,8 @@ extension ConformanceRule {
     },
     ConformanceRule(
       "process-kept", .resources, needs: deliverable,
-      demand: "An instance changes no signal handler or mask, locale, working directory, umask or environment variable.",
+      demand:
+        "An instance changes no signal handler or mask, locale, working directory, umask or environment variable.",
       remedy: "Leave the process as it is: it is not the plugin's. A library that insists can be told not to."
     ) { bench throws(RuleVerdict) in
       let before = ProcessSnapshot()
@@ -55,7 +56,9 @@ extension ConformanceRule {
       try bench.session()
       var status: Int32 = 0
       let child = waitpid(-1, &status, WNOHANG)
-      guard child < 0 else { throw .fail(child == 0 ? "a child process still runs" : "a dead child was not waited for") }
+      guard child < 0 else {
+        throw .fail(child == 0 ? "a child process still runs" : "a dead child was not waited for")
+      }
     },
     ConformanceRule(
       "memory-stable", .resources, needs: deliverable, seconds: Limits.conformanceLongRuleSeconds,
@@ -91,7 +94,9 @@ extension ConformanceRule {
       if lives % Limits.conformanceLivesPerSample == 0 { uses.append(MemoryUse()) }
       instance.host.forget()
       instance.host.enter(.created)
-      for answer in [instance.create(config), instance.start()] where answer.rc != SLU_OK { throw .skip(answer.sentence) }
+      for answer in [instance.create(config), instance.start()] where answer.rc != SLU_OK {
+        throw .skip(answer.sentence)
+      }
       _ = instance.deliver(batch)
       _ = instance.drain()
       instance.stop()

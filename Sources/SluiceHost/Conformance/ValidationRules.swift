@@ -28,10 +28,11 @@ extension ConformanceRule {
     },
     ConformanceRule(
       "validate-broken-configs", .validate, needs: fuzzed,
-      demand: "validate comes back from configs with wrong types, missing or extra keys, huge strings, or no JSON at all.",
+      demand:
+        "validate comes back from configs with wrong types, missing or extra keys, huge strings, or no JSON at all.",
       remedy: "Check every type before using a value, and bound how deep a parser goes."
     ) { bench throws(RuleVerdict) in
-      for config in try bench.fuzz().broken + ConfigFuzz.nonsense { _ = try bench.validating(config) }
+      for config in try bench.fuzz().broken + ConfigFuzz.nonsense { _ = try bench.validate(config) }
     },
     ConformanceRule(
       "validate-consistent", .validate, needs: fuzzed + ["validate-broken-configs"],
@@ -83,7 +84,9 @@ extension ConformanceRule {
         if answer.isToldElsewhere { throw .fail("diagnose was called on another thread") }
       }
       bench.pause(Limits.conformanceQuietNanoseconds)
-      if FindingLog.late.load(ordering: .acquiring) > 0 { throw .fail("diagnose was called after validate had returned") }
+      if FindingLog.late.load(ordering: .acquiring) > 0 {
+        throw .fail("diagnose was called after validate had returned")
+      }
     },
     ConformanceRule(
       "findings-readable", .validate, needs: fuzzed,
@@ -128,7 +131,9 @@ final class FindingLog: @unchecked Sendable {
       else { return "a finding is not UTF-8: \(shown)" }
       if text.isEmpty { return "a finding has no text" }
       if !(1...2).contains(severity) { return "a finding has the severity \(severity)" }
-      guard pointer.isEmpty || pointer.hasPrefix("/") else { return "a finding points to \"\(pointer)\", no JSON Pointer" }
+      guard pointer.isEmpty || pointer.hasPrefix("/") else {
+        return "a finding points to \"\(pointer)\", no JSON Pointer"
+      }
       return nil
     }
   }
