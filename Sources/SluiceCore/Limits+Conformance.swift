@@ -5,8 +5,7 @@ extension Limits {
   package static let conformanceLongRuleSeconds = 120
   /// How long a call of the instance may take before it is interrupted, as the daemon interrupts what is over its deadline.
   package static let conformanceInterruptNanoseconds: Int64 = 5_000_000_000
-  /// How soon an interrupted call is to return, and `interrupt` itself.
-  package static let conformanceReturnNanoseconds: Int64 = 5_000_000_000
+  /// How soon `interrupt` is to return.
   package static let conformanceInterruptCallNanoseconds: Int64 = 1_000_000_000
   /// Deadlines that `start`, `flush` and `drain` are given.
   package static let conformanceDeadlineNanoseconds: Int64 = 5_000_000_000
@@ -18,8 +17,9 @@ extension Limits {
   /// How long a batch that gets SLU_BUSY is offered again, and the pause before each time.
   package static let conformanceBusyNanoseconds: Int64 = 5_000_000_000
   package static let conformancePauseNanoseconds: Int64 = 5_000_000
-  /// An ack deadline that is waited for may not be further away.
-  package static let conformanceAckNanoseconds: Int64 = 5_000_000_000
+  /// The ack deadline of a kind that has no wish, and the furthest that is waited for.
+  package static let conformanceAckNanoseconds: Int64 = 10_000_000_000
+  package static let conformanceMaxAckNanoseconds: Int64 = 20_000_000_000
   /// The entry: what it may use of the processor, or sleep.
   package static let conformanceEntryNanoseconds: Int64 = 100_000_000
 

@@ -60,7 +60,7 @@ struct PluginCheck: ParsableCommand {
       throw Self.explain(error, file)
     }
     let selected = ConformanceRule.selection(rules)
-    var report = PluginCheckReport(json: json, showsKinds: suite.kinds.count > 1, rules: selected)
+    var report = PluginCheckReport(json: json, kinds: suite.kinds.count, rules: selected)
     let outcomes = suite.run(selected) { report.tell($0, $1) }
     report.end(outcomes, file: file)
     if outcomes.contains(where: { $0.status == .failed }) { throw ExitCode(1) }

@@ -14,9 +14,14 @@ struct PluginCheckReport {
   /// Rules that are skipped for one reason show it once.
   private var reasons: Set<String> = []
 
-  init(json: Bool, showsKinds: Bool, rules: [ConformanceRule]) {
+  private let total: Int
+  private var done = 0
+
+  /// `kinds`: how many the module has.
+  init(json: Bool, kinds: Int, rules: [ConformanceRule]) {
     self.json = json
-    self.showsKinds = showsKinds
+    showsKinds = kinds > 1
+    total = rules.reduce(0) { $0 + ($1.isOfModule ? 1 : max(1, kinds)) }
     width = rules.map(\.name.count).max() ?? 0
   }
 
@@ -25,9 +30,10 @@ struct PluginCheckReport {
     guard !json else { return }
     guard let outcome else {
       // Which one takes long is seen where somebody looks.
-      if isTerminal { write("  …     \(rule.name)") }
+      if isTerminal { write("  …     \(rule.name)  (\(done + 1) of \(total))") }
       return
     }
+    done += 1
     if isTerminal { write("\r\u{1B}[K") }
     if group != rule.group {
       group = rule.group
@@ -95,7 +101,8 @@ struct PluginCheckReport {
         outcomes.map {
           [
             "rule": .string($0.rule.name), "group": .string($0.rule.group.rawValue), "kind": .string($0.kind),
-            "status": .string($0.status.rawValue.lowercased()), "reason": .string($0.reason),
+            "status": .string($0.status.rawValue.lowercased()), "blocked": .bool($0.isBlocked),
+            "reason": .string($0.reason),
             "remedy": .string($0.status == .failed || $0.status == .warned ? $0.rule.remedy : ""),
             "milliseconds": .count($0.nanoseconds / 1_000_000),
           ]

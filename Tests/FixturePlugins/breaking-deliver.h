@@ -39,6 +39,11 @@ static slu_rc refuse(breaking *self, const slu_batch *batch, slu_error *error) {
   if (batch->flags & SLU_BATCH_REDELIVERY && batch->count == 8) {
     if (breaks(code)) { return 77; }
     if (breaks(error)) { return SLU_E_RETRYABLE; }
+    if (breaks(length)) {
+      slu_rc rc = slu_fail(error, SLU_E_RETRYABLE, "it is longer than it is");
+      error->length = 1000;
+      return rc;
+    }
   }
   return SLU_OK;
 }

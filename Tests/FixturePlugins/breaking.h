@@ -30,7 +30,7 @@ enum {
   breaks_credit, breaks_empty, breaks_large, breaks_binary, breaks_bare, breaks_names, breaks_headers, breaks_lsn,
   breaks_replay, breaks_redelivery, breaks_stride, breaks_bounds, breaks_writing, breaks_late_read, breaks_lease_left,
   breaks_lease_calls, breaks_twice, breaks_foreign, breaks_late_settle, breaks_verdict, breaks_accepted,
-  breaks_settle_after_stop, breaks_call_after_stop, breaks_before_start, breaks_arguments, breaks_code, breaks_error,
+  breaks_settle_after_stop, breaks_call_after_stop, breaks_before_start, breaks_arguments, breaks_code, breaks_error, breaks_length,
   /* resources */
   breaks_stop, breaks_thread_left, breaks_descriptor_left, breaks_environment, breaks_child_left, breaks_memory
 };

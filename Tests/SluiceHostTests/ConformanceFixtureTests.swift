@@ -101,6 +101,21 @@ import Testing
     #expect(findings.failed == ["entry-pure"] && findings.reason("entry-pure").contains("signal \(SIGHUP)"))
   }
 
+  @Test("Each kind of a module is judged by itself, and one that is not there is told with those that are")
+  func kinds() throws {
+    let findings = try Findings(Self.file("pair"), rules: ["gap-call"])
+    #expect(findings.failed == ["takes-batches"], "\(findings)")
+    #expect(findings.outcomes.first { $0.status == .failed }?.kind == "right")
+    #expect(findings.outcomes.filter { $0.rule.name == "create-destroy" }.map(\.kind) == ["left", "right"])
+    #expect(findings.outcomes.count { $0.rule.name == "module-loads" } == 1)
+    #expect(throws: ConformanceSuite.Failure.noKind("middle", kinds: ["left", "right"])) {
+      try ConformanceSuite(file: Self.file("pair"), kind: "middle", config: .object([]))
+    }
+    let suite = try ConformanceSuite(file: Self.file("pair"), kind: "left", config: .object([]))
+    let outcomes = suite.run(ConformanceRule.selection(["takes-batches"]))
+    #expect(suite.kinds == ["left"] && !outcomes.contains { $0.status == .failed })
+  }
+
   @Test("A file that others may write to is checked all the same, with a warning")
   func untrusted() throws {
     let path = "\(directory.folder("plugins"))/libsluice-verdicts.so"

@@ -58,7 +58,7 @@ struct Findings: CustomStringConvertible {
     ("twice", "settles-once"), ("foreign", "settles-own-tokens"), ("late_settle", "settles-in-time"),
     ("verdict", "settles-well"), ("accepted", "accepted-settled"), ("settle_after_stop", "no-settle-after-stop"),
     ("call_after_stop", "no-call-after-stop"), ("before_start", "host-before-start"), ("arguments", "host-arguments"),
-    ("code", "return-codes"), ("error", "errors-explained"), ("stop", "stop-in-flight"),
+    ("code", "return-codes"), ("error", "errors-explained"), ("length", "errors-explained"), ("stop", "stop-in-flight"),
     ("thread_left", "no-threads-left"), ("descriptor_left", "no-descriptors-left"), ("environment", "process-kept"),
     ("child_left", "no-children-left"), ("memory", "memory-stable"),
   ]

@@ -12,8 +12,6 @@ final class CallWatch: Sendable {
   }
 
   private let call = Mutex<Call?>(nil)
-  /// How many calls were interrupted.
-  private let interrupted = Atomic<Int>(0)
 
   init() {
     _ = OSThread(name: "call watch") { [self] in
@@ -25,14 +23,11 @@ final class CallWatch: Sendable {
     }
   }
 
-  var interruptions: Int { interrupted.load(ordering: .acquiring) }
-
   private func look() {
     // Under the lock, so that the instance can't go in between.
     call.withLock { call in
       guard let late = call, Clock.monotonic() - late.began > Limits.conformanceInterruptNanoseconds else { return }
       call = nil
-      interrupted.wrappingAdd(1, ordering: .acquiringAndReleasing)
       late.target.call()
     }
   }

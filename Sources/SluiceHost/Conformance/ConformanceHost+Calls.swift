@@ -69,7 +69,6 @@ extension ConformanceHost {
 
   fileprivate func publish(_ items: UnsafePointer<slu_publication>?, _ count: UInt32, _ stride: UInt32) -> slu_rc {
     note("publish", running: true)
-    with { $0.published += Int(count) }
     guard count > 0 else { return SLU_OK }
     guard let items else {
       offend(.badArgument, "publish was called with NULL for \(count) records")

@@ -47,12 +47,6 @@ final class ConformanceHost: @unchecked Sendable {
     var delivering: UInt64?
     var offences: [(Offence, String)] = []
     var metrics: [MetricRequest] = []
-    var published = 0
-    var calls = 0
-    /// How often the instance asked for what a rule is about.
-    var retains = 0
-    var settles = 0
-    var credits = 0
 
     mutating func offend(_ offence: Offence, _ text: String) {
       if offences.count < Limits.maxConformanceOffences { offences.append((offence, text)) }
@@ -144,7 +138,6 @@ final class ConformanceHost: @unchecked Sendable {
   /// Looks at the state in which `name` is called. `running`: it may not be called before `start`.
   func note(_ name: String, running: Bool = false) {
     with { state in
-      state.calls += 1
       switch state.life {
       case .created where running: state.offend(.calledBeforeStart, "\(name) was called before start")
       case .stopped where name == "settle":
@@ -166,7 +159,6 @@ final class ConformanceHost: @unchecked Sendable {
     }
     let answer = with { state in
       var answer = SLU_OK
-      state.settles += 1
       for index in 0..<Int(count) {
         let item = items[index]
         let (rc, offence) = state.tokens.settle(first: item.first_token, count: item.count)
@@ -186,7 +178,6 @@ final class ConformanceHost: @unchecked Sendable {
     let isOwn = isOwnThread
     let manner = manners.retain
     return with { state in
-      state.retains += 1
       guard isOwn, state.delivering == lease else {
         state.offend(.leaseMisused, "retain was called outside of the deliver of the lease's batch")
         return SLU_E_INVALID
@@ -217,7 +208,6 @@ final class ConformanceHost: @unchecked Sendable {
 
   func setCredit(_ messages: UInt32) -> slu_rc {
     note("set_credit", running: true)
-    with { $0.credits += 1 }
     return manners.credit
   }
 }

@@ -55,7 +55,10 @@ package struct ConformanceSuite {
     self.config = config.canonicalText
     self.runner = runner
     self.seconds = seconds
-    scratch = try ConformanceSuite.makeScratch()
+    guard let made = OwnDirectory.make("check") else {
+      throw .noDirectory("\(OwnDirectory.base): \(String(cString: strerror(errno)))")
+    }
+    scratch = made
     let request = RuleRequest(
       rule: RuleRequest.look, file: file, name: path, kind: "", config: self.config, directory: scratch)
     let look = ModuleLook(
@@ -75,13 +78,6 @@ package struct ConformanceSuite {
       Paths.remove(scratch)
       throw .badConfig(kind: wrong.name, wrong.errors)
     }
-  }
-
-  private static func makeScratch() throws(Failure) -> String {
-    let base = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
-    var template = Array("\(base)/sluice-check-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { throw .noDirectory("\(base): \(String(cString: strerror(errno)))") }
-    return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
 
   /// Runs `rules` (of `ConformanceRule.selection`) and tells of each before (with nil) and after it was run.

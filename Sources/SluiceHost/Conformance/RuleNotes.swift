@@ -25,9 +25,13 @@ final class RuleNotes {
     var request = request
     count = RuleNotes.request + request.utf8.count
     descriptor = LinuxCalls.memoryFile("rule")
-    guard descriptor >= 0, ftruncate(descriptor, off_t(count)) == 0,
+    guard descriptor >= 0 else { return nil }
+    guard ftruncate(descriptor, off_t(count)) == 0,
       let base = mmap(nil, count, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0), base != MAP_FAILED
-    else { return nil }
+    else {
+      close(descriptor)
+      return nil
+    }
     self.base = base
     request.withUTF8 { (base + RuleNotes.request).copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
   }

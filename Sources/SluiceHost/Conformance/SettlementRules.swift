@@ -63,6 +63,7 @@ extension ConformanceRule {
       for answer in bench.answers where answer.rc < 0 && answer.rc != SLU_E_UNSUPPORTED && answer.text.isEmpty {
         throw .fail("\(answer.sentence) without a text")
       }
+      if let fault = bench.answers.compactMap(\.fault).first { throw .fail(fault) }
     },
   ]
 
@@ -97,10 +98,11 @@ extension ConformanceRule {
     let kind = try bench.kind()
     let instance = try bench.started()
     let wish = Int64(kind.table.ack_deadline_ms) * 1_000_000
-    let patience = wish == 0 ? Limits.conformanceAckNanoseconds : min(wish, Limits.conformanceAckNanoseconds)
+    let deadline = wish == 0 ? Limits.conformanceAckNanoseconds : wish
+    let patience = min(deadline, Limits.conformanceMaxAckNanoseconds)
     var isAccepted = false
     for round in 0..<5 {
-      let shape = BatchShape(firstLSN: UInt64(round * 20 + 1), ackDeadline: Clock.monotonic() + patience)
+      let shape = BatchShape(firstLSN: UInt64(round * 20 + 1), ackDeadline: Clock.monotonic() + deadline)
       let batch = bench.batch(RuleMessage.some(20), shape, "a batch with an ack deadline")
       let answer = bench.offer(batch, to: instance)
       if answer.rc == SLU_ACCEPTED { isAccepted = true }
@@ -120,7 +122,12 @@ extension ConformanceRule {
         throw .fail("drain answered SLU_OK with \(open()) tokens open")
       }
     }
-    guard open() == 0 else { throw .fail("\(open()) of 100 tokens were still open at their ack deadline") }
+    guard open() == 0 else {
+      guard patience == deadline else {
+        throw .skip("tokens are open, and its ack deadline of \(deadline / 1_000_000_000) s is not waited for")
+      }
+      throw .fail("\(open()) of 100 tokens were still open at their ack deadline")
+    }
     bench.end(instance)
   }
 }

@@ -8,6 +8,8 @@ struct Answer {
   var rc: slu_rc
   /// What the plugin wrote into the error.
   var text: String
+  /// What is wrong with how it wrote that.
+  var fault: String?
 
   var isTaken: Bool { rc == SLU_OK || rc == SLU_ACCEPTED }
   /// The world is at fault.
@@ -50,10 +52,16 @@ final class TestInstance {
     bench.watch.begin(table.interrupt, instance)
     let rc = body(error)
     bench.watch.end()
-    let text = withUnsafeBytes(of: error.pointee.message) { bytes in
-      String(decoding: bytes.prefix(Int(min(error.pointee.length, UInt64(bytes.count)))), as: UTF8.self)
+    var answer = Answer(call: name, rc: rc, text: "")
+    withUnsafeBytes(of: error.pointee.message) { bytes in
+      let said = bytes.prefix(Int(min(error.pointee.length, UInt64(bytes.count))))
+      answer.text = String(decoding: said, as: UTF8.self)
+      if error.pointee.length > UInt64(bytes.count) {
+        answer.fault = "\(name) wrote an error of \(error.pointee.length) bytes, and it has room for \(bytes.count)"
+      } else if String(validating: said, as: UTF8.self) == nil {
+        answer.fault = "\(name) wrote an error that is not UTF-8: \(answer.text)"
+      }
     }
-    let answer = Answer(call: name, rc: rc, text: text)
     if bench.keepsAnswers { bench.answers.append(answer) }
     return answer
   }
