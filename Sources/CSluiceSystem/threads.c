@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "CSluiceSystem.h"
 #include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -16,6 +17,11 @@ void csluice_name_thread(const char *name) {
 }
 
 int csluice_memory_file(const char *name) { return memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING); }
+
+size_t csluice_heap_bytes(void) {
+  struct mallinfo2 use = mallinfo2();
+  return use.uordblks + use.hblkhd;
+}
 
 void csluice_start_writeback(int fd, int64_t offset, int64_t count) {
   (void)sync_file_range(fd, offset, count, SYNC_FILE_RANGE_WRITE);

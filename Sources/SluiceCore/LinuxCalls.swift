@@ -5,6 +5,9 @@ package enum LinuxCalls {
   /// An anonymous file in memory, closed on exec; -1 and errno when there is none to be had.
   package static func memoryFile(_ name: String) -> Int32 { csluice_memory_file(name) }
 
+  /// Bytes that the C library's allocator has given out and not got back.
+  package static var heapBytes: Int { Int(csluice_heap_bytes()) }
+
   /// Asks the kernel to begin writing these bytes of a file to the device. A hint: nothing is durable by it.
   package static func startWriteback(_ descriptor: Int32, at offset: Int, count: Int) {
     csluice_start_writeback(descriptor, Int64(offset), Int64(count))

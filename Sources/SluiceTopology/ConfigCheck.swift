@@ -13,7 +13,8 @@ struct ConfigCheck {
 
   init(_ schema: ConfigSchema) { self.schema = schema }
 
-  mutating func run(_ config: ConfigNode, path: String) -> ConfigNode { check(config, 0, path) }
+  /// `index`: the schema to check by; the root, unless it is a part of it.
+  mutating func run(_ config: ConfigNode, by index: Int = 0, path: String) -> ConfigNode { check(config, index, path) }
 
   // MARK: Findings
 

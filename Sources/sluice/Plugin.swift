@@ -3,11 +3,11 @@ import Glibc
 import SluiceHost
 import SluiceTopology
 
-/// `sluice plugin list|describe|new`.
+/// `sluice plugin list|describe|new|check`.
 struct Plugin: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "List the plugins that can be found, describe one, or begin a new one.",
-    subcommands: [PluginList.self, PluginDescribe.self, PluginNew.self])
+    abstract: "List the plugins that can be found, describe one, begin a new one, or test one.",
+    subcommands: [PluginList.self, PluginDescribe.self, PluginNew.self, PluginCheck.self])
 }
 
 /// What both verbs share.

@@ -9,6 +9,7 @@ enum Main {
   static func main() {
     // A plugin's process: before anything that only the commands need.
     if CommandLine.arguments.dropFirst().first == PluginRunner.command { exit(PluginRunner.run()) }
+    if CommandLine.arguments.dropFirst().first == RuleRunner.command { RuleRunner.run() }
     StandardDescriptors.reserve()
     if [Run._commandName, Worker._commandName].contains(CommandLine.arguments.dropFirst().first) { Signals.block() }
     Sluice.main()

@@ -6,9 +6,9 @@ static slu_rc deliver(void *instance, const slu_batch *batch, slu_error *error) 
   fixture *self = instance;
   for (uint32_t i = 0; i < batch->count; i++) {
     const slu_message *m = slu_batch_message(batch, i);
-    fprintf(self->seen, "%llu %ld %ld\n", (unsigned long long)m->lsn, self->number, self->starts);
+    fprintf(fixture_seen(self), "%llu %ld %ld\n", (unsigned long long)m->lsn, self->number, self->starts);
   }
-  fflush(self->seen);
+  fflush(fixture_seen(self));
   return SLU_OK;
 }
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 typedef struct fixture {
   const slu_host *host;
@@ -25,15 +26,26 @@ typedef struct fixture {
   int queued;
 } fixture;
 
+/* Opened with the first line: `create` opens nothing for writing. */
+static inline FILE *fixture_seen(fixture *self) {
+  if (!self->seen) {
+    char path[4096];
+    snprintf(path, sizeof path, "%.*s/seen", (int)self->host->state_dir.len, (const char *)self->host->state_dir.ptr);
+    self->seen = fopen(path, "ae");
+    if (!self->seen) { abort(); }
+  }
+  return self->seen;
+}
+
 static inline void fixture_say(fixture *self, const char *line) {
-  fprintf(self->seen, "%s\n", line);
+  fprintf(fixture_seen(self), "%s\n", line);
   fflush(self->seen);
   self->host->log(self->host->context, SLU_LOG_INFO, slu_text(line), NULL, 0);
 }
 
 /* "lsn attempt payload" */
 static inline void fixture_record(fixture *self, const slu_message *message) {
-  fprintf(self->seen, "%llu %u %.*s\n", (unsigned long long)message->lsn, message->attempt,
+  fprintf(fixture_seen(self), "%llu %u %.*s\n", (unsigned long long)message->lsn, message->attempt,
           (int)message->payload.len, (const char *)message->payload.ptr);
   fflush(self->seen);
 }
@@ -52,13 +64,13 @@ static inline slu_rc fixture_create(
   (void)kind;
   fixture *self = calloc(1, sizeof *self);
   char path[4096];
+  struct stat about;
   snprintf(path, sizeof path, "%.*s/seen", (int)host->state_dir.len, (const char *)host->state_dir.ptr);
-  self->host = host;
-  self->seen = fopen(path, "a");
-  if (!self->seen) {
+  if (stat(path, &about) == 0 && S_ISDIR(about.st_mode)) {
     free(self);
     return slu_fail(error, SLU_E_CONFIG, "no file in the state directory");
   }
+  self->host = host;
   char text[1024] = "";
   memcpy(text, config.ptr, config.len < sizeof text ? config.len : sizeof text - 1);
   const char *at = strstr(text, "\"n\":");
@@ -71,7 +83,7 @@ static inline slu_rc fixture_create(
 
 static inline void fixture_destroy(void *instance) {
   fixture *self = instance;
-  fclose(self->seen);
+  if (self->seen) { fclose(self->seen); }
   free(self);
 }
 

@@ -18,7 +18,7 @@ static slu_rc deliver(void *instance, const slu_batch *batch, slu_error *error) 
   for (uint32_t i = 0; i < batch->count; i++) {
     const slu_message *m = slu_batch_message(batch, i);
     char first = m->payload.len ? *(const char *)m->payload.ptr : 0;
-    fprintf(self->seen, "%s %.*s %llu %u %.*s\n", replay ? "replay" : "live", (int)batch->stream.len,
+    fprintf(fixture_seen(self), "%s %.*s %llu %u %.*s\n", replay ? "replay" : "live", (int)batch->stream.len,
             (const char *)batch->stream.ptr, (unsigned long long)m->lsn, m->attempt, (int)m->payload.len,
             (const char *)m->payload.ptr);
     slu_settlement item = {.first_token = m->token, .count = 1, .verdict = SLU_ACK};
@@ -31,7 +31,7 @@ static slu_rc deliver(void *instance, const slu_batch *batch, slu_error *error) 
     }
     self->host->settle(self->host->context, &item, 1);
   }
-  fflush(self->seen);
+  fflush(fixture_seen(self));
   return SLU_OK;
 }
 

@@ -35,7 +35,7 @@ static slu_rc publish(fixture *self, uint64_t token, slu_bytes payload) {
 }
 
 static void say(fixture *self, const char *what, slu_rc rc) {
-  fprintf(self->seen, "%s %d\n", what, rc);
+  fprintf(fixture_seen(self), "%s %d\n", what, rc);
   fflush(self->seen);
 }
 
@@ -132,7 +132,7 @@ static slu_rc deliver(void *instance, const slu_batch *batch, slu_error *error) 
       continue;
     }
     slu_rc rc = publish(self, m->token, m->payload);
-    fprintf(self->seen, "%llu %u %d\n", (unsigned long long)m->lsn, m->attempt, rc);
+    fprintf(fixture_seen(self), "%llu %u %d\n", (unsigned long long)m->lsn, m->attempt, rc);
     fflush(self->seen);
     if (rc == SLU_BUSY) return SLU_BUSY;
     if (self->number == 4) {

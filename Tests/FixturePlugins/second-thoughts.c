@@ -9,16 +9,16 @@ static void say_replay(fixture *self, const slu_batch *batch) {
     if (i == 4 || i == 6 || i == 8 || i == 10) *at++ = '-';
     at += sprintf(at, "%02x", batch->log_uuid[i]);
   }
-  fprintf(self->seen, "replay %.*s %s %llu %llu\n", (int)batch->stream.len, (const char *)batch->stream.ptr, log,
+  fprintf(fixture_seen(self), "replay %.*s %s %llu %llu\n", (int)batch->stream.len, (const char *)batch->stream.ptr, log,
           (unsigned long long)batch->first_lsn, (unsigned long long)batch->last_lsn);
   for (uint32_t i = 0; i < batch->count; i++) {
     const slu_message *m = slu_batch_message(batch, i);
-    fprintf(self->seen, "again %llu %u %.*s %.*s %.*s %.*s %lld %llu\n", (unsigned long long)m->lsn, m->attempt,
+    fprintf(fixture_seen(self), "again %llu %u %.*s %.*s %.*s %.*s %lld %llu\n", (unsigned long long)m->lsn, m->attempt,
             (int)m->payload.len, (const char *)m->payload.ptr, (int)m->topic.len, (const char *)m->topic.ptr,
             (int)m->source.len, (const char *)m->source.ptr, (int)m->producer.len, (const char *)m->producer.ptr,
             (long long)m->ingest_time_ns, (unsigned long long)m->producer_sequence);
   }
-  fflush(self->seen);
+  fflush(fixture_seen(self));
 }
 
 static slu_rc deliver(void *instance, const slu_batch *batch, slu_error *error) {

@@ -65,31 +65,42 @@ enum Fixtures {
   /// whose name begins with `swift-` from <name>.swift and the kit. A path names a plugin that is built already.
   static func directory(_ name: String, table: Bool = false, misbehaving: Misbehaviour? = nil) -> String {
     guard !PluginLibrary.isPath(name) else { return home.path }
-    return built.withLock { built in
+    var options: [String] = []
+    if table { options = ["-DCASE=case_\(name)", "-DKIND=\"\(name)\""] }
+    if let misbehaving {
+      options = ["-DMISBEHAVE=\(misbehaving.what)", "-DWHERE=\(misbehaving.place)", "-DKIND=\"\(name)\""]
+    }
+    return directory(name, from: misbehaving == nil ? table ? "tables" : name : "misbehaving", options)
+  }
+
+  /// The file that breaking.c makes when it is to break one rule; `what` as in the table of breaking.h.
+  static func breaking(_ what: String) -> String {
+    let name = "breaking-\(what)"
+    let options = ["-DBREAKS=breaks_\(what)", "-DBREAKS_\(what)"]
+    return "\(directory(name, from: "breaking", options))/libsluice-\(name).so"
+  }
+
+  private static func directory(_ name: String, from source: String, _ options: [String]) -> String {
+    built.withLock { built in
       if let known = built[name] { return known }
       let directory = home.folder(name)
       let target = "\(directory)/libsluice-\(name).so"
       if name.hasPrefix("swift-") {
         compileSwift(name, to: target)
       } else {
-        compile(name, table: table, misbehaving, to: target)
+        compile("\(tests)/FixturePlugins/\(source)", options, to: target)
       }
       built[name] = directory
       return directory
     }
   }
 
-  private static func compile(_ name: String, table: Bool, _ misbehaviour: Misbehaviour?, to target: String) {
-    let file = "\(tests)/FixturePlugins/\(misbehaviour == nil ? table ? "tables" : name : "misbehaving")"
+  private static func compile(_ file: String, _ options: [String], to target: String) {
     let isC = Paths.exists(file + ".c")
     let source = file + (isC ? ".c" : ".cpp")
     var arguments = isC ? ["cc", "-std=c11", "-D_GNU_SOURCE"] : ["c++", "-std=c++17"]
     arguments += ["-O1", "-shared", "-fPIC", "-pthread"]
-    arguments += ["-I\(tests)/../Sources/CSluice/include", source, "-o", target]
-    if table { arguments += ["-DCASE=case_\(name)", "-DKIND=\"\(name)\""] }
-    if let misbehaviour {
-      arguments += ["-DMISBEHAVE=\(misbehaviour.what)", "-DWHERE=\(misbehaviour.place)", "-DKIND=\"\(name)\""]
-    }
+    arguments += ["-I\(tests)/../Sources/CSluice/include", source, "-o", target] + options
     run(arguments, "\(source) does not compile")
   }
 

@@ -25,6 +25,9 @@ int32_t csluice_thread_id(void);
 /* An anonymous file in memory, closed on exec, that can be sealed; -1 and errno. */
 int csluice_memory_file(const char *name);
 
+/* Bytes that the allocator has given out and not got back. */
+size_t csluice_heap_bytes(void);
+
 /* Asks the kernel to begin writing these bytes of a file to the device. A hint: errors are ignored, nothing is durable. */
 void csluice_start_writeback(int fd, int64_t offset, int64_t count);
 

@@ -178,7 +178,7 @@ final class PluginProcess: @unchecked Sendable {
     kill("closed its socket and was killed")
   }
 
-  private static func name(of signal: Int32) -> String {
+  static func name(of signal: Int32) -> String {
     let names: [Int32: String] = [
       SIGSEGV: "SIGSEGV (a bad memory access)", SIGABRT: "SIGABRT (abort)",
       SIGILL: "SIGILL (a trap, or a bad instruction)",

@@ -41,7 +41,6 @@ final class ModuleCopies: Sendable {
 
   // MARK: Temporary ones
 
-  private static let prefix = "sluice-modules-"
   private static let present = Mutex<Set<String>>([])
   /// Once in a process.
   private static let cleaning: Void = {
@@ -49,28 +48,13 @@ final class ModuleCopies: Sendable {
   }()
 
   private static func makeTemporaryDirectory() throws(PluginLoadError) -> String {
-    let base = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
     cleaning
-    removeLeftovers(in: base)
-    var template = Array("\(base)/\(prefix)\(getpid())-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else {
+    guard let made = OwnDirectory.make("modules") else {
       throw PluginLoadError(
-        .unreadable, "no directory can be made in \(base): \(String(cString: strerror(errno)))",
+        .unreadable, "no directory can be made in \(OwnDirectory.base): \(String(cString: strerror(errno)))",
         remedy: "set TMPDIR to a directory that can be written to")
     }
-    let made = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     _ = present.withLock { $0.insert(made) }
     return made
-  }
-
-  private static func removeLeftovers(in base: String) {
-    for name in Paths.entries(of: base) where name.hasPrefix(prefix) {
-      let owner = name.dropFirst(prefix.count).prefix { $0 != "-" }
-      var about = stat()
-      guard let pid = pid_t(owner), kill(pid, 0) != 0, errno == ESRCH, lstat("\(base)/\(name)", &about) == 0,
-        about.st_uid == geteuid(), about.st_mode & S_IFMT == S_IFDIR
-      else { continue }
-      Paths.remove("\(base)/\(name)")
-    }
   }
 }

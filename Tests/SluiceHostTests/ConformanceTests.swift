@@ -1,0 +1,109 @@
+import Glibc
+import SluiceTopology
+import Testing
+
+@testable import SluiceHost
+
+/// What `plugin check` finds in a file.
+struct Findings: CustomStringConvertible {
+  var outcomes: [RuleOutcome]
+
+  /// `seconds`: what a rule may take that would hang for ever.
+  init(_ file: String, config: String = "{}", rules: [String] = [], seconds: Int? = nil) throws {
+    let suite = try ConformanceSuite(file: file, config: try JSONValue(parsing: config), seconds: seconds)
+    outcomes = suite.run(ConformanceRule.selection(rules))
+  }
+
+  func names(_ status: RuleStatus) -> [String] { outcomes.filter { $0.status == status }.map(\.rule.name) }
+  var failed: [String] { names(.failed) }
+  var blocked: [String] { outcomes.filter(\.isBlocked).map(\.rule.name) }
+  func reason(_ rule: String) -> String { outcomes.first { $0.rule.name == rule }?.reason ?? "" }
+
+  var description: String {
+    outcomes.filter { $0.status == .failed || $0.status == .warned }
+      .map { "\($0.rule.name) \($0.status.rawValue): \($0.reason)" }.joined(separator: "\n")
+  }
+}
+
+/// breaking.c, which breaks one rule at a time: that rule fails and no other of those that it needs; in a full run, no other at
+/// all.
+@Suite struct ConformanceTests {
+  /// What breaking.c breaks, and the rule that says so.
+  static let layout = [
+    ("export", "one-export"), ("size", "table-sizes"), ("minor", "abi-minor"), ("create", "required-functions"),
+    ("kind", "kind-names"), ("outputs", "output-names"), ("text", "texts-utf8"), ("stability", "entry-stable"),
+    ("speed", "entry-quick"), ("purity", "entry-pure"), ("schema", "schema-valid"), ("default", "schema-defaults"),
+    ("acceptance", "validate-takes-config"), ("good_config", "validate-good-configs"),
+    ("broken_config", "validate-broken-configs"), ("consistency", "validate-consistent"),
+    ("determinism", "validate-deterministic"), ("validate_purity", "validate-pure"),
+    ("validate_thread", "validate-in-call"), ("pointer", "findings-readable"),
+  ]
+  static let lifecycle = [
+    ("destroy", "create-destroy"), ("create_file", "create-idle"), ("create_thread", "create-idle"),
+    ("create_text", "create-bad-config"), ("create_code", "create-bad-config"), ("create_refusal", "create-bad-config"),
+    ("start", "start-stop"), ("failed_start", "stop-after-failed-start"), ("idle", "idle-flush-drain"),
+    ("second", "two-instances"), ("same", "reconfigure-same"), ("bad", "reconfigure-bad"),
+    ("after_bad", "reconfigure-bad"), ("extension", "extension-unknown"), ("deliver", "takes-batches"),
+    ("many", "takes-batches"), ("gap", "gap-call"), ("sticky", "interrupt-harmless"), ("lock", "interrupt-quick"),
+  ]
+  static let delivery = [
+    ("stale", "survives-stale-settle"), ("publish", "survives-publish-refusal"), ("credit", "survives-credit-refusal"),
+    ("empty", "empty-payload"), ("large", "large-payload"), ("binary", "binary-payload"), ("bare", "bare-messages"),
+    ("names", "odd-names"), ("headers", "odd-headers"), ("lsn", "lsn-gaps"), ("replay", "replay"),
+    ("redelivery", "redelivery"), ("stride", "later-host"), ("bounds", "reads-in-bounds"),
+    ("writing", "batch-untouched"), ("late_read", "no-late-reads"), ("lease_refusal", "survives-lease-refusal"),
+    ("lease_left", "leases-released"), ("lease_calls", "lease-calls"),
+  ]
+  static let settlement = [
+    ("twice", "settles-once"), ("foreign", "settles-own-tokens"), ("late_settle", "settles-in-time"),
+    ("verdict", "settles-well"), ("accepted", "accepted-settled"), ("settle_after_stop", "no-settle-after-stop"),
+    ("call_after_stop", "no-call-after-stop"), ("before_start", "host-before-start"), ("arguments", "host-arguments"),
+    ("code", "return-codes"), ("error", "errors-explained"), ("length", "errors-explained"), ("stop", "stop-in-flight"),
+    ("thread_left", "no-threads-left"), ("descriptor_left", "no-descriptors-left"), ("environment", "process-kept"),
+    ("child_left", "no-children-left"), ("memory", "memory-stable"),
+  ]
+
+  private func expectOnly(_ rule: String, fails what: String) throws {
+    let findings = try Findings(Fixtures.breaking(what), rules: getenv("SLUICE_FULL") == nil ? [rule] : [])
+    #expect(findings.failed == [rule] && findings.names(.warned).isEmpty, "\(what):\n\(findings)")
+  }
+
+  @Test("What breaks one rule of the layout or of validation fails that rule and no other", arguments: layout)
+  func breakingLayout(what: String, rule: String) throws { try expectOnly(rule, fails: what) }
+
+  @Test("What breaks one rule of the lifecycle fails that rule and no other", arguments: lifecycle)
+  func breakingLifecycle(what: String, rule: String) throws { try expectOnly(rule, fails: what) }
+
+  @Test("What breaks one rule of delivery fails that rule and no other", arguments: delivery)
+  func breakingDelivery(what: String, rule: String) throws { try expectOnly(rule, fails: what) }
+
+  @Test(
+    "What breaks one rule of settling, or of what is left behind, fails that rule and no other", arguments: settlement)
+  func breakingSettlement(what: String, rule: String) throws { try expectOnly(rule, fails: what) }
+
+  @Test("A plugin that breaks nothing passes every rule, and none is skipped")
+  func breakingNothing() throws {
+    let findings = try Findings(Fixtures.breaking("nothing"))
+    #expect(findings.names(.passed).count == ConformanceRule.all.count, "\(findings)")
+  }
+
+  @Test("Every rule but the two that take a broken file fails for some fixture")
+  func everyRuleCanFail() {
+    let broken = Set((Self.layout + Self.lifecycle + Self.delivery + Self.settlement).map(\.1))
+    let others = ConformanceRule.all.map(\.name).filter { !broken.contains($0) }
+    // One fails for a table of another version, the other warns of the file's place: ConformanceFixtureTests.
+    #expect(others == ["module-loads", "trusted-place"])
+  }
+
+  @Test("A rule's name is its own, in words with hyphens, and what it needs stands before it")
+  func ruleTable() {
+    var seen: Set<String> = []
+    for rule in ConformanceRule.all {
+      #expect(Set(rule.needs).isSubset(of: seen), "\(rule.name) needs what comes later")
+      #expect(seen.insert(rule.name).inserted, "\(rule.name) stands twice")
+      #expect(ModuleReader.isName(rule.name, also: "-"))
+      #expect(rule.demand.hasSuffix(".") && rule.remedy.hasSuffix("."), "\(rule.name) does not end its sentences")
+    }
+    #expect(ConformanceRule.all.count >= 30)
+  }
+}
