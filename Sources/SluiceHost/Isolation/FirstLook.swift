@@ -64,7 +64,7 @@ struct FirstLook {
   private func ask(
     _ kind: PacketKind, _ body: (inout PacketWriter) -> Void
   ) throws(PluginProcess.Failure) -> Answer {
-    let process = try PluginProcess(executable: runner, environment: [])
+    let process = try PluginProcess(executable: runner, environment: [PluginProcess.quietCrashes])
     var packet = PacketWriter()
     packet.begin(kind)
     body(&packet)

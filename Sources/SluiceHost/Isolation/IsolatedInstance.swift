@@ -105,6 +105,8 @@ final class IsolatedInstance: @unchecked Sendable {
       guard !hasUser || kept.contains(String(line.prefix { $0 != "=" })) else { continue }
       variables.append(line)
     }
+    // Who asks for backtraces gets them.
+    if !variables.contains(where: { $0.hasPrefix("SWIFT_BACKTRACE=") }) { variables.append(PluginProcess.quietCrashes) }
     return variables
   }
 

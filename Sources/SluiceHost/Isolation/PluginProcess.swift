@@ -24,7 +24,11 @@ final class PluginProcess: @unchecked Sendable {
   /// The program that is `sluice` itself, whatever has become of its file.
   static let executable = "/proc/self/exe"
 
-  /// `memory`: to be shared with it; nil for a first look, which gets an empty environment and no output. `directory`: its
+  /// Swift's runtime would print a backtrace of each crash, which takes seconds, and a search for the record that kills a
+  /// plugin is a row of crashes.
+  static let quietCrashes = "SWIFT_BACKTRACE=enable=no"
+
+  /// `memory`: to be shared with it; nil for a first look, which gets next to no environment and no output. `directory`: its
   /// descriptor 7.
   init(
     executable: String, memory: Int32? = nil, directory: Int32? = nil, environment: [String]
