@@ -156,18 +156,18 @@ package enum Limits {
 
   // MARK: Publishing
 
-  /// Children of records that are not settled: with more, nothing is published until cursors move.
-  package static let maxOpenChildren = 1 << 20
-  /// Of so many children at least those are let go whose parents are settled.
+  /// Blocks of 64 ordinals of records that are not settled: with more, nothing is published until cursors move.
+  package static let maxOpenChildBlocks = 1 << 20
+  /// Of so many blocks at least those are let go whose parents are settled.
   package static let childSweepLeast = 4096
   /// Notes of where children lie in a target stream; with more, two become one.
   package static let maxChildStretches = 1024
   package static let maxPublicationsPerCall = 1 << 16
-  /// Calls of `publish` whose records are not durable yet.
+  /// Calls of `publish` whose records are not durable yet, each with a hold of its own. Further ones share the last.
   package static let maxAwaitedPublications = 1024
   /// How often it is written down from where on children are looked for after a restart.
   package static let floorsNanoseconds: Int64 = 2_000_000_000
-  package static let maxFloorsFileBytes = 16 << 10
+  package static let maxFloorsFileBytes = 256 << 10
 
   // MARK: Plugins
 

@@ -62,9 +62,11 @@ import Testing
     #expect(reader.waitUntilSettled(below: 121))
     #expect(audit.log.durableWait(for: 200))
     #expect(first.stop() == .stopped)
-    let floors = PublishedFloors(dataDirectory: first.directory.path, subscriber: "it")
-    #expect(floors.read()[results.log.uuid].map { $0 <= 121 } == true)
-    if !hasFloors { try #require(floors.write([:]) == 0) }
+    let path = PublishedFloors.path(dataDirectory: first.directory.path, subscriber: "it")
+    let floors = PublishedFloors(readingFrom: path)
+    #expect(floors.lsns[results.log.uuid].map { $0 <= 121 } == true)
+    #expect(floors.cursors == [reader.logUUID: 121])
+    if !hasFloors { try #require(PublishedFloors().write(to: path) == 0) }
     // Somebody else's records in between are nobody's children.
     try results.append(["stranger"])
     let second = try SubscriberRig(
@@ -76,6 +78,44 @@ import Testing
     let payloads = try results.records().map(\.payload)
     #expect(payloads.filter { $0 != "stranger" } == (0..<250).map { $0 == 120 ? "child of h120" : "child of m\($0)" })
     #expect(second.subscriber.status.published.map(\.duplicates) == [80, 80])
+  }
+
+  @Test("Floors count only for who begins at the cursors that they were written with, or behind them")
+  func earlierCursor() throws {
+    var floors = PublishedFloors()
+    let (read, other, target) = (LogUUID.random(), LogUUID.random(), LogUUID.random())
+    floors.cursors = [read: 10]
+    floors.lsns = [target: 50]
+    func floor(_ target: LogUUID, _ cursors: (LogUUID, UInt64)...) -> UInt64 {
+      floors.floor(of: target, reading: cursors.map { (log: $0.0, cursor: $0.1) })
+    }
+    #expect(floor(target, (read, 10)) == 50 && floor(target, (read, 11)) == 50)
+    #expect(floor(target, (read, 9)) == 1 && floor(target, (read, 10), (other, 99)) == 1)
+    #expect(floor(other, (read, 10)) == 1)
+  }
+
+  @Test("Who is given nothing but what is replayed leaves the floors of its subscriber alone")
+  func replayOnly() throws {
+    let (results, audit) = (try TargetStream("results"), try TargetStream("audit"))
+    let reader = MemoryReader()
+    let first = try SubscriberRig("publishing", readers: [reader], publishTargets: targets(results, audit))
+    reader.append((0..<20).map { $0 == 5 ? "h\($0)" : "m\($0)" })
+    try first.subscriber.start()
+    #expect(audit.log.durableWait(for: 20))
+    #expect(first.stop() == .stopped)
+    let path = PublishedFloors.path(dataDirectory: first.directory.path, subscriber: "it")
+    let floors = PublishedFloors(readingFrom: path)
+    #expect(!floors.lsns.isEmpty)
+    // As `sluice worker` makes it for a replay.
+    let replaying = try SubscriberRig("publishing", readers: [], publishTargets: targets(results, audit), after: first)
+    try replaying.subscriber.start()
+    let part = MemoryReader()
+    part.append(["m0"])
+    let replay = StreamReplay(part, first: 1, last: 1, total: 1)
+    try replaying.subscriber.replay(replay)
+    #expect(replay.wait(until: Clock.monotonic() + 20_000_000_000).state == .completed)
+    #expect(replaying.stop() == .stopped)
+    #expect(PublishedFloors(readingFrom: path) == floors)
   }
 
   @Test("A process that dies behind a publication has its children once, and they are all there")

@@ -42,23 +42,30 @@ import Testing
   @Test("What was written as floors is read again, and what is torn or strange counts as nothing")
   func file() throws {
     let directory = TemporaryDirectory()
-    let floors = PublishedFloors(dataDirectory: directory.path, subscriber: "it")
-    #expect(floors.read().isEmpty)
-    let some = [LogUUID.random(): UInt64(7), LogUUID.random(): UInt64.max]
-    #expect(floors.write(some) == 0 && floors.read() == some)
-    let text = Files.lines(floors.path).joined(separator: "\n") + "\n"
+    let path = PublishedFloors.path(dataDirectory: directory.path, subscriber: "it")
+    #expect(PublishedFloors(readingFrom: path) == PublishedFloors())
+    var some = PublishedFloors()
+    some.cursors = [LogUUID.random(): 3]
+    some.lsns = [LogUUID.random(): 7, LogUUID.random(): .max]
+    #expect(some.write(to: path) == 0 && PublishedFloors(readingFrom: path) == some)
+    let text = Files.lines(path).joined(separator: "\n") + "\n"
     for cut in 0..<text.utf8.count {
-      Files.write(String(text.prefix(cut)), to: floors.path)
-      // Whole lines are true, each by itself.
-      #expect(floors.read().allSatisfy { some[$0.key] == $0.value })
+      Files.write(String(text.prefix(cut)), to: path)
+      // Whole lines are true, each by itself; without its stream's a target's says nothing.
+      let found = PublishedFloors(readingFrom: path)
+      #expect(found.cursors.allSatisfy { some.cursors[$0.key] == $0.value })
+      #expect(
+        found.lsns.allSatisfy { some.lsns[$0.key] == $0.value } && (found.lsns.isEmpty || found.cursors == some.cursors)
+      )
     }
     for strange in [
-      "", "\0\0\0\0", "sluice-published 2\n", "sluice-published 1\nx 3\n", String(repeating: "a", count: 99_999),
+      "", "\0\0\0\0", "sluice-published 2\n", "sluice-published 1\nread x 3\n", "sluice-published 1\nx 3\n",
+      String(repeating: "a", count: 999_999),
     ] {
-      Files.write(strange, to: floors.path)
-      #expect(floors.read().isEmpty)
+      Files.write(strange, to: path)
+      #expect(PublishedFloors(readingFrom: path) == PublishedFloors())
     }
-    #expect(floors.write([:]) == 0 && floors.read().isEmpty)
+    #expect(PublishedFloors().write(to: path) == 0 && PublishedFloors(readingFrom: path) == PublishedFloors())
   }
 
   @Test("A header that is a lineage is read back, and any other bytes are none", .timeLimit(.minutes(1)))

@@ -170,8 +170,9 @@ final class HostServices: @unchecked Sendable {
     }
     guard let publisher else { return SLU_E_CONFIG }
     let rc = publisher.publish(UnsafeRawPointer(items), Int(count), Int(stride), tracker)
-    // The thread that delivers looks at what is published anyway when `deliver` returns.
-    if rc == SLU_OK, ownThread.load(ordering: .relaxed) != HostServices.thread { bell.ring() }
+    // The thread that delivers looks at what is published anyway when `deliver` returns. It may have met a hold that was for
+    // nothing, too.
+    if ownThread.load(ordering: .relaxed) != HostServices.thread { bell.ring() }
     return rc
   }
 

@@ -42,10 +42,11 @@ extension SubscriberWorker {
       // The next time will do: what is written already stays true.
       return logger.warning("cursor not written", metadata: ["why": "\(error)"])
     }
-    if let why = publisher.writeFloors(now: now), why != floorsFailure {
+    let why = publisher.writeFloors(now: now)
+    if let why, why != floorsFailure {
       logger.warning("where published records begin was not written", metadata: ["why": "\(why)"])
-      floorsFailure = why
     }
+    floorsFailure = why
   }
 
   /// At the end: parents are settled when their children are kept. What is not comes again after the next start.

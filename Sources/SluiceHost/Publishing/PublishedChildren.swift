@@ -2,14 +2,20 @@
 // be found after a restart. Pure.
 //
 // A parent below its cursor is never delivered again (a replay apart, whose children are new ones), so nothing is kept of
-// it. What is kept is bounded by `Limits.maxOpenChildren`.
+// it. What is kept is bounded by `Limits.maxOpenChildBlocks`.
 
 import SluiceCore
 
 struct PublishedChildren {
-  private struct Child: Hashable {
+  /// 64 ordinals in a row of one parent: those who number their children from 0 on take little memory for each.
+  private struct Block: Hashable {
     var lsn: UInt64
-    var ordinal: UInt64
+    var number: UInt64
+
+    init(_ lsn: UInt64, _ ordinal: UInt64) {
+      self.lsn = lsn
+      number = ordinal >> 6
+    }
   }
 
   /// Children of parents up to `maxParent`, the first of them at `first` of the target.
@@ -20,35 +26,44 @@ struct PublishedChildren {
     var first: UInt64
   }
 
-  /// By feed.
-  private var children: [Set<Child>]
+  /// By feed; of each block which children there are.
+  private var children: [[Block: UInt64]]
   private var swept: [Int]
   private var cursors: [UInt64]
   private var stretches: [Stretch] = []
 
   init(cursors: [UInt64]) {
-    children = Array(repeating: [], count: cursors.count)
+    children = Array(repeating: [:], count: cursors.count)
     swept = Array(repeating: 0, count: cursors.count)
     self.cursors = cursors
   }
+
+  func cursor(of feed: Int) -> UInt64 { cursors[feed] }
 
   /// Whether the parent may still be delivered, so that its children are of interest.
   func isOpen(feed: Int, lsn: UInt64) -> Bool { lsn >= cursors[feed] }
 
   /// False: there is one already.
   mutating func insert(feed: Int, lsn: UInt64, ordinal: UInt64) -> Bool {
-    children[feed].insert(Child(lsn: lsn, ordinal: ordinal)).inserted
+    let bit = UInt64(1) << (ordinal & 63)
+    return { (bits: inout UInt64) in
+      defer { bits |= bit }
+      return bits & bit == 0
+    }(&children[feed][Block(lsn, ordinal), default: 0])
   }
 
   mutating func remove(feed: Int, lsn: UInt64, ordinal: UInt64) {
-    children[feed].remove(Child(lsn: lsn, ordinal: ordinal))
+    let block = Block(lsn, ordinal)
+    guard let bits = children[feed][block] else { return }
+    let left = bits & ~(UInt64(1) << (ordinal & 63))
+    children[feed][block] = left == 0 ? nil : left
   }
 
   /// Whether so many children of open parents are known that no more are taken for now.
   mutating func isFull(_ feed: Int) -> Bool {
-    guard children[feed].count > Limits.maxOpenChildren else { return false }
+    guard children[feed].count > Limits.maxOpenChildBlocks else { return false }
     sweep(feed)
-    return children[feed].count > Limits.maxOpenChildren
+    return children[feed].count > Limits.maxOpenChildBlocks
   }
 
   /// Children from `first` on in `target` have parents up to `maxParent`.
@@ -86,13 +101,13 @@ struct PublishedChildren {
 
   private mutating func sweep(_ feed: Int) {
     let cursor = cursors[feed]
-    children[feed] = children[feed].filter { $0.lsn >= cursor }
+    children[feed] = children[feed].filter { $0.key.lsn >= cursor }
     swept[feed] = children[feed].count
   }
 
   /// A feed begins anew, with other records.
   mutating func restart(feed: Int, at lsn: UInt64) {
-    children[feed] = []
+    children[feed] = [:]
     swept[feed] = 0
     cursors[feed] = lsn
   }

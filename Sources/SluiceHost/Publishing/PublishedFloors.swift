@@ -3,51 +3,80 @@
 // `<data>/published/<subscriber>`:
 //
 //   sluice-published 1
-//   <log UUID of the target> <LSN>          once for each target
+//   read <log UUID of a stream that it is given> <its cursor>      once for each
+//   into <log UUID of a target> <LSN>                              once for each
 //
 // It is replaced as a whole, after the cursors that it goes with were written: a child below the LSN has a parent below
-// its durable cursor. Without the file, or without a line for a log, the log is looked through from its beginning: that
-// takes longer and comes to the same. A torn or foreign file counts as none.
+// the cursor of its log. So the LSNs hold for who begins at those cursors or behind them. For a subscriber that begins
+// before one of them (it was forgotten, say, or is given a stream once more), and without the file or a line for a log, a
+// target is looked through from its beginning: that takes longer and comes to the same. A torn or foreign file counts as
+// none.
 
 import Glibc
 import SluiceCore
 
-struct PublishedFloors {
+struct PublishedFloors: Equatable {
   private static let head = "sluice-published 1"
-  let path: String
 
-  init(dataDirectory: String, subscriber: String) { path = "\(dataDirectory)/published/\(subscriber)" }
+  /// By the log that is read.
+  var cursors: [LogUUID: UInt64] = [:]
+  /// By target.
+  var lsns: [LogUUID: UInt64] = [:]
 
-  func read() -> [LogUUID: UInt64] {
-    guard let file = fopen(path, "r") else { return [:] }
+  /// From where on `target` has children of records at or above these cursors.
+  func floor(of target: LogUUID, reading logs: some Sequence<(log: LogUUID, cursor: UInt64)>) -> UInt64 {
+    for (log, cursor) in logs {
+      guard let noted = cursors[log], cursor >= noted else { return 1 }
+    }
+    return lsns[target] ?? 1
+  }
+
+  // MARK: The file
+
+  static func path(dataDirectory: String, subscriber: String) -> String { "\(dataDirectory)/published/\(subscriber)" }
+
+  init() {}
+
+  /// What is there; nothing if that is no such file.
+  init(readingFrom path: String) {
+    guard let file = fopen(path, "r") else { return }
     defer { fclose(file) }
     var bytes = [UInt8](repeating: 0, count: Limits.maxFloorsFileBytes)
     let count = fread(&bytes, 1, bytes.count, file)
     let lines = String(decoding: bytes[..<count], as: UTF8.self).split(
       separator: "\n", omittingEmptySubsequences: false)
     // The last line ends as the others do.
-    guard lines.first.map(String.init) == PublishedFloors.head, lines.last == "" else { return [:] }
-    var floors: [LogUUID: UInt64] = [:]
+    guard lines.first.map(String.init) == PublishedFloors.head, lines.last == "" else { return }
+    var found = PublishedFloors()
     for line in lines.dropFirst().dropLast() {
       let parts = line.split(separator: " ")
-      guard parts.count == 2, let log = LogUUID(canonical: String(parts[0])), let lsn = UInt64(parts[1]) else {
-        return [:]
+      guard parts.count == 3, let log = LogUUID(canonical: String(parts[1])), let lsn = UInt64(parts[2]) else { return }
+      switch parts[0] {
+      case "read": found.cursors[log] = lsn
+      case "into": found.lsns[log] = lsn
+      default: return
       }
-      floors[log] = lsn
     }
-    return floors
+    self = found
+  }
+
+  private var text: String {
+    func lines(_ word: String, _ places: [LogUUID: UInt64]) -> [String] {
+      places.map { "\(word) \($0) \($1)\n" }.sorted()
+    }
+    // Cut off behind a line it says too little, never too much.
+    return PublishedFloors.head + "\n" + (lines("read", cursors) + lines("into", lsns)).joined()
   }
 
   /// Returns errno, 0 if they are durable.
-  func write(_ floors: [LogUUID: UInt64]) -> Int32 {
+  func write(to path: String) -> Int32 {
     let directory = Paths.split(path).directory
     let made = Paths.makePrivate(directory)
     guard made == 0 else { return made }
-    var text = PublishedFloors.head + "\n"
-    for (log, lsn) in floors.sorted(by: { $0.key.description < $1.key.description }) { text += "\(log) \(lsn)\n" }
     let temporary = path + ".new"
     let file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
     guard file >= 0 else { return errno }
+    var text = text
     let written = text.withUTF8 { Glibc.write(file, $0.baseAddress, $0.count) == $0.count } && fdatasync(file) == 0
     let failure = written ? 0 : max(errno, EIO)
     close(file)

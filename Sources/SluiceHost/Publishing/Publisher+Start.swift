@@ -7,17 +7,22 @@ extension Publisher {
   /// Opens the ways into the streams, and looks in them for children of what is not settled. False: `isCancelled`
   /// said so.
   func open(isCancelled: () -> Bool) throws(StreamReadError) -> Bool {
-    let known = floors.read()
+    let known = PublishedFloors(readingFrom: floorsPath)
     let bell = bell
-    let targets = locked.withLock { state in
-      state.lanes = state.targets.map { target in
-        target.log.openLane(source: subscriber) { bell.ring() }
+    let (targets, isNew, reading) = locked.withLock { state in
+      // Before a lane is opened, with which the name is known.
+      let isNew = state.targets.map { !$0.log.knows(source: subscriber) }
+      if state.lanes.isEmpty {
+        state.lanes = state.targets.map { target in
+          target.log.openLane(source: subscriber) { bell.ring() }
+        }
       }
-      return state.targets
+      return (state.targets, isNew, (0..<streams).map { (state.logs[$0], state.children.cursor(of: $0)) })
     }
     for (index, target) in targets.enumerated() {
       guard !targets[..<index].contains(where: { $0.log.uuid == target.log.uuid }) else { continue }
-      guard try recover(index, target, from: known[target.log.uuid] ?? 1, isCancelled) else { return false }
+      let floor = isNew[index] ? .max : known.floor(of: target.log.uuid, reading: reading)
+      guard try recover(index, target, from: floor, isCancelled) else { return false }
     }
     return true
   }
@@ -32,7 +37,7 @@ extension Publisher {
         state.ends[place] = last + 1
       }
     }
-    guard floor <= last, target.log.knows(source: subscriber) else { return true }
+    guard floor <= last, streams > 0 else { return true }
     let reader = target.log.openScan(at: floor)
     defer { reader.close() }
     reader.setDoorbell(bell)

@@ -82,12 +82,13 @@ final class Publisher: @unchecked Sendable {
   let subscriber: String
   let locked: Mutex<State>
   let bell: Doorbell
-  let floors: PublishedFloors
+  /// Where `PublishedFloors` are kept.
+  let floorsPath: String
   let streams: Int
   private let replay: ReplayQueue
-  /// Of the subscriber's thread.
-  private var writtenFloors: [LogUUID: UInt64] = [:]
-  private var nextFloors: Int64 = 0
+  /// Of the subscriber's thread, as `nextFloors` is.
+  var writtenFloors = PublishedFloors()
+  var nextFloors: Int64 = 0
 
   /// `logs`: of the streams that the subscriber is given, `cursors`: of all its feeds.
   init(
@@ -98,7 +99,7 @@ final class Publisher: @unchecked Sendable {
     self.bell = bell
     self.replay = replay
     outputs = pluginOutputs.map { output in targets.firstIndex { $0.output == output } }
-    floors = PublishedFloors(dataDirectory: dataDirectory, subscriber: subscriber)
+    floorsPath = PublishedFloors.path(dataDirectory: dataDirectory, subscriber: subscriber)
     streams = logs.count
     let none = LogUUID(high: 0, low: 0)
     locked = Mutex(
@@ -123,17 +124,24 @@ final class Publisher: @unchecked Sendable {
         let rc = check(items + index * stride, stride, &state)
         guard rc == SLU_OK else { return rc }
       }
-      guard state.awaited.count < Limits.maxAwaitedPublications else { return SLU_BUSY }
-      let rc = tracker.withLock { locate(&state.calls, in: &$0) }
-      guard rc == SLU_OK else { return rc }
-      for index in state.calls.indices where state.calls[index].feed >= state.logs.count - 2 {
-        guard name(&state.calls[index], state.logs) else { return SLU_E_INVALID }
-      }
-      for index in state.calls.indices where state.calls[index].feed < streams {
-        state.calls[index].parent.log = state.logs[state.calls[index].feed]
-      }
-      return take(&state, tracker)
+      // From here on the parents' cursors stay: another thread may settle the parents at any time.
+      let hold = state.awaited.count < Limits.maxAwaitedPublications ? nil : state.awaited.last?.hold
+      guard let hold = tracker.withLock({ locate(&state.calls, hold, in: &$0) }) else { return SLU_E_INVALID }
+      let rc = store(&state, hold)
+      if state.awaited.last?.hold != hold { tracker.withLock { $0.endHolds([hold]) } }
+      return rc
     }
+  }
+
+  /// Stores the records of a call whose parents are held.
+  private func store(_ state: inout State, _ hold: UInt64) -> slu_rc {
+    for index in state.calls.indices where state.calls[index].feed >= state.logs.count - 2 {
+      guard name(&state.calls[index], state.logs) else { return SLU_E_INVALID }
+    }
+    for index in state.calls.indices where state.calls[index].feed < streams {
+      state.calls[index].parent.log = state.logs[state.calls[index].feed]
+    }
+    return take(&state, hold)
   }
 
   /// Reads one item and sees whether its record could be one.
@@ -152,7 +160,7 @@ final class Publisher: @unchecked Sendable {
     let fields = RecordFields(
       eventTime: item.event_time_ns, topic: item.topic.raw(limit: .max), key: item.key.raw(limit: .max),
       headers: item.headers.raw(limit: .max), payload: item.payload.raw(limit: .max))
-    guard fields.recordBytes + PublishedLineage.maxBytes + 8 <= stream.maxRecordBytes else { return SLU_E_INVALID }
+    guard fits(fields, stream) else { return SLU_E_INVALID }
     state.calls.append(
       Call(
         target: target, feed: 0, lsn: item.parent_token,
@@ -169,16 +177,19 @@ final class Publisher: @unchecked Sendable {
     }
   }
 
-  /// Puts in place of each parent's token where the record is.
-  private func locate(_ calls: inout [Call], in tracker: inout SettleTracker) -> slu_rc {
+  /// Puts in place of each parent's token where the record is, and holds the parents: with `hold`, if there is one that goes
+  /// on. Returns the hold; nil if a token is not open.
+  private func locate(_ calls: inout [Call], _ hold: UInt64?, in tracker: inout SettleTracker) -> UInt64? {
     for index in calls.indices {
-      guard let place = tracker.openRecord(calls[index].lsn) else { return SLU_E_INVALID }
+      guard let place = tracker.openRecord(calls[index].lsn) else { return nil }
       calls[index].feed = place.stream
       calls[index].lsn = place.lsn
       calls[index].parent.lsn = place.lsn
       if calls[index].fields.eventTime == 0 { calls[index].fields.eventTime = place.eventTime }
     }
-    return SLU_OK
+    let hold = hold ?? tracker.beginHold()
+    for call in calls { tracker.hold(hold, stream: call.feed, lsn: call.lsn) }
+    return hold
   }
 
   /// What is delivered once more is the child of the record in its own log.
@@ -194,7 +205,7 @@ final class Publisher: @unchecked Sendable {
   }
 
   /// Stores what is not there yet, all or nothing.
-  private func take(_ state: inout State, _ tracker: borrowing Mutex<SettleTracker>) -> slu_rc {
+  private func take(_ state: inout State, _ hold: UInt64) -> slu_rc {
     var bytes = Array(repeating: 0, count: state.targets.count)
     var added = Array(repeating: 0, count: state.logs.count)
     for index in state.calls.indices {
@@ -207,30 +218,45 @@ final class Publisher: @unchecked Sendable {
       added[call.feed] += 1
       bytes[call.target] += call.fields.recordBytes + PublishedLineage.maxBytes + 8
     }
-    for target in bytes.indices where bytes[target] > state.targets[target].maxCallBytes {
+    let rc = reserve(bytes, added, &state)
+    guard rc == SLU_OK else {
       forget(&state)
-      return SLU_E_INVALID
-    }
-    for feed in added.indices where added[feed] > 0 && state.children.isFull(feed) {
-      forget(&state)
-      return SLU_BUSY
-    }
-    for target in bytes.indices where bytes[target] > 0 {
-      guard state.lanes[target].reserve(bytes: bytes[target]) != nil else { continue }
-      // Also what was reserved before goes back.
-      for lane in state.lanes { _ = lane.submit() }
-      state.counts[target].refused += 1
-      forget(&state)
-      return SLU_BUSY
-    }
-    let hold = tracker.withLock { tracker in
-      let hold = tracker.beginHold()
-      for call in state.calls where !call.isThere { tracker.hold(hold, stream: call.feed, lsn: call.lsn) }
-      return hold
+      return rc
     }
     append(&state)
     submit(hold, bytes, &state)
     return SLU_OK
+  }
+
+  /// Room for so many bytes in each target, or for nothing.
+  private func reserve(_ bytes: [Int], _ added: [Int], _ state: inout State) -> slu_rc {
+    for target in bytes.indices {
+      // Two outputs may go to one stream.
+      let log = state.targets[target].log
+      let all = bytes.indices.reduce(0) { state.targets[$1].log === log ? $0 + bytes[$1] : $0 }
+      guard all <= state.targets[target].maxCallBytes else { return SLU_E_INVALID }
+    }
+    for feed in added.indices where added[feed] > 0 && state.children.isFull(feed) { return SLU_BUSY }
+    var rc = SLU_OK
+    for target in bytes.indices where bytes[target] > 0 {
+      guard state.lanes[target].reserve(bytes: bytes[target]) != nil else { continue }
+      state.counts[target].refused += 1
+      rc = SLU_BUSY
+      break
+    }
+    // What is reserved is for records of the size that is allowed now; a reload may have made it smaller just before.
+    for call in state.calls where rc == SLU_OK && !call.isThere && !fits(call.fields, state.targets[call.target].log) {
+      rc = SLU_E_INVALID
+    }
+    if rc != SLU_OK {
+      // Also what was reserved before goes back.
+      for lane in state.lanes { _ = lane.submit() }
+    }
+    return rc
+  }
+
+  private func fits(_ fields: RecordFields, _ log: StreamLog) -> Bool {
+    fields.recordBytes + PublishedLineage.maxBytes + 8 <= log.maxRecordBytes
   }
 
   /// The children of a call that is not taken are none.
@@ -260,7 +286,7 @@ final class Publisher: @unchecked Sendable {
   private func submit(_ hold: UInt64, _ bytes: [Int], _ state: inout State) {
     for target in bytes.indices where bytes[target] > 0 {
       let last = state.lanes[target].submit()
-      state.awaited.append(Awaited(hold: hold, target: target, position: last))
+      extend(hold, to: last, in: target, &state)
       state.ends[target] = last + 1
       for feed in 0..<state.logs.count {
         let parents = state.calls.lazy.filter { $0.target == target && $0.feed == feed && !$0.isThere }.map(\.lsn)
@@ -269,6 +295,20 @@ final class Publisher: @unchecked Sendable {
         state.children.note(target: target, feed: feed, maxParent: highest, first: last - UInt64(all) + 1)
       }
     }
+  }
+
+  /// The hold ends no earlier than when the record `position` of the target is kept. One that goes on waits for the later
+  /// records in place of the earlier.
+  private func extend(_ hold: UInt64, to position: UInt64, in target: Int, _ state: inout State) {
+    var index = state.awaited.endIndex - 1
+    while index >= 0, state.awaited[index].hold == hold {
+      if state.awaited[index].target == target {
+        state.awaited[index].position = position
+        return
+      }
+      index -= 1
+    }
+    state.awaited.append(Awaited(hold: hold, target: target, position: position))
   }
 
   // MARK: Books, on the subscriber's thread
@@ -301,36 +341,6 @@ final class Publisher: @unchecked Sendable {
   }
 
   var isWaiting: Bool { locked.withLock { !$0.awaited.isEmpty } }
-
-  /// The cursors have moved. Returns when `writeFloors` is due.
-  func settle(below cursors: [UInt64], now: Int64) -> Int64 {
-    let floors = locked.withLock { state in
-      state.children.settle(below: cursors)
-      return self.floors(of: state)
-    }
-    guard floors != writtenFloors else { return .max }
-    return max(nextFloors, now)
-  }
-
-  private func floors(of state: borrowing State) -> [LogUUID: UInt64] {
-    var floors: [LogUUID: UInt64] = [:]
-    for (index, target) in state.targets.enumerated() {
-      let floor = state.children.floor(of: index, feeds: streams) ?? state.ends[index]
-      floors[target.log.uuid] = min(floor, floors[target.log.uuid] ?? .max)
-    }
-    return floors
-  }
-
-  /// To be called right after the cursors were written. Returns what failed.
-  func writeFloors(now: Int64) -> String? {
-    // One that was left behind, and returns late, has a successor by now, who knows better.
-    guard let wanted = locked.withLock({ $0.isClosed ? nil : self.floors(of: $0) }) else { return nil }
-    nextFloors = now + Limits.floorsNanoseconds
-    let failure = floors.write(wanted)
-    guard failure == 0 else { return "\(floors.path): \(String(cString: strerror(failure)))" }
-    writtenFloors = wanted
-    return nil
-  }
 
   /// Lets go of the streams. From any thread; more than once does nothing.
   func close() {
