@@ -68,7 +68,7 @@ import Testing
     #expect(PublishedFloors().write(to: path) == 0 && PublishedFloors(readingFrom: path) == PublishedFloors())
   }
 
-  @Test("A header that is a lineage is read back, and any other bytes are none", .timeLimit(.minutes(1)))
+  @Test("A header that is a lineage is read back, and any other bytes are none")
   func lineage() {
     var random = SeededGenerator(seed: 12)
     var writer = LineageWriter()
