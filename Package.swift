@@ -40,6 +40,10 @@ let nio: [Target.Dependency] = [
   .product(name: "NIOCore", package: "swift-nio"),
   .product(name: "NIOPosix", package: "swift-nio"),
 ]
+let tls: [Target.Dependency] = [
+  .product(name: "NIOSSL", package: "swift-nio-ssl"),
+  .product(name: "NIOTLS", package: "swift-nio"),
+]
 let log: Target.Dependency = .product(name: "Logging", package: "swift-log")
 
 let package = Package(
@@ -52,8 +56,10 @@ let package = Package(
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
     .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
   ],
   targets: [
@@ -65,18 +71,23 @@ let package = Package(
     .target(name: "SluiceCore", dependencies: ["CSluiceSystem"], swiftSettings: strict),
     .target(name: "SluiceTopology", dependencies: ["SluiceCore", "CYAML"], swiftSettings: strict),
     .target(name: "SluiceJournal", dependencies: ["SluiceCore"], swiftSettings: dataPlane),
-    .target(name: "SluiceIngest", dependencies: ["SluiceCore", log] + nio, swiftSettings: dataPlane),
+    .target(
+      name: "SluiceIdentity", dependencies: ["SluiceCore", .product(name: "Crypto", package: "swift-crypto")],
+      swiftSettings: dataPlane),
+    .target(
+      name: "SluiceIngest", dependencies: ["SluiceCore", "SluiceIdentity", log] + nio + tls, swiftSettings: dataPlane),
     .target(
       name: "SluiceHost", dependencies: ["SluiceCore", "SluiceTopology", "SluiceJournal", "CSluice", log],
-      swiftSettings: strict),
+      swiftSettings: dataPlane),
     .target(name: "SluicePluginKit", dependencies: ["CSluice"], swiftSettings: strict),
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "SluiceCore", "SluiceTopology", "SluiceJournal", "SluiceIngest", "SluiceHost", "CPluginTemplates", log,
+        "SluiceCore", "SluiceTopology", "SluiceJournal", "SluiceIdentity", "SluiceIngest", "SluiceHost",
+        "CPluginTemplates", log,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Histogram", package: "hdrhistogram-swift"),
-      ] + nio, swiftSettings: strict),
+      ] + nio + tls, swiftSettings: strict),
 
     .target(name: "RecordLines", dependencies: ["SluicePluginKit"], path: "Plugins/Lines", swiftSettings: strict),
     .target(
@@ -97,7 +108,10 @@ let package = Package(
       dependencies: ["SluiceJournal", "SluiceCore", .product(name: "Histogram", package: "hdrhistogram-swift")],
       path: "Tests/Benchmarks/JournalBench", swiftSettings: strict),
     .executableTarget(
-      name: "host-bench", dependencies: ["SluiceHost", "SluiceCore", "SluiceTopology", "CSluice", log],
+      name: "json-bench", dependencies: ["SluiceCore"], path: "Tests/Benchmarks/JSONBench", swiftSettings: strict),
+    .executableTarget(
+      name: "host-bench",
+      dependencies: ["SluiceHost", "SluiceJournal", "SluiceCore", "SluiceTopology", "CSluice", log],
       path: "Tests/Benchmarks/HostBench", swiftSettings: strict),
     .target(
       name: "JournalSimulation", dependencies: ["SluiceJournal", "SluiceCore"], path: "Tests/JournalSimulation",
@@ -113,12 +127,15 @@ let package = Package(
     .testTarget(
       name: "SluiceTopologyTests", dependencies: ["TestSupport", "SluiceTopology"], exclude: ["Fixtures"],
       swiftSettings: strict),
+    .testTarget(
+      name: "SluiceIdentityTests", dependencies: ["TestSupport", "SluiceIdentity", "SluiceCore"], swiftSettings: strict),
     .testTarget(name: "SluiceJournalTests", dependencies: ["TestSupport", "SluiceJournal"], swiftSettings: strict),
     .testTarget(
       name: "SluiceIngestTests",
       dependencies: [
-        "TestSupport", "SluiceIngest", "SluiceCore", log, .product(name: "NIOEmbedded", package: "swift-nio"),
-      ] + nio,
+        "TestSupport", "SluiceIngest", "SluiceIdentity", "SluiceCore", log,
+        .product(name: "NIOEmbedded", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),
+      ] + nio + tls,
       swiftSettings: strict),
     .testTarget(
       name: "SluiceHostTests",
@@ -138,27 +155,40 @@ let package = Package(
       swiftSettings: strict),
     .testTarget(
       name: "StdoutPluginTests",
-      dependencies: ["TestSupport", "StdoutSubscriber", "SluicePluginKit", "CSluice", "PluginTestSupport"],
+      dependencies: [
+        "TestSupport", "StdoutSubscriber", "SluicePluginKit", "SluiceCore", "CSluice", "PluginTestSupport",
+      ],
       swiftSettings: strict),
     .testTarget(
       name: "SluiceCommandTests",
       dependencies: [
-        "TestSupport", "sluice", "SluiceIngest", "SluiceCore",
+        "TestSupport", "sluice", "SluiceIngest", "SluiceIdentity", "SluiceCore",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ] + nio,
       swiftSettings: strict),
-    .target(name: "PostgresTestSupport", path: "Tests/PostgresTestSupport", swiftSettings: strict),
+    .testTarget(
+      name: "FuzzCorpusTests", dependencies: ["TestSupport", "SluiceIngest", "SluiceCore"], path: "Tests/Fuzz",
+      exclude: ["SluiceIdentity.swift", "corpus"], swiftSettings: strict),
+    .target(
+      name: "PostgresTestSupport", dependencies: ["TestSupport"], path: "Tests/PostgresTestSupport",
+      swiftSettings: strict),
     // Optimised in debug builds too: it hashes and looks up every record of every round.
     .target(
       name: "DeliveryOracle", path: "Tests/DeliveryOracle", swiftSettings: strict + [.unsafeFlags(["-O"])]),
-    .target(name: "DaemonTestSupport", path: "Tests/DaemonTestSupport", swiftSettings: strict),
+    .target(
+      name: "DaemonTestSupport", dependencies: ["TestSupport", "SluiceCore"], path: "Tests/DaemonTestSupport",
+      swiftSettings: strict),
     .testTarget(
       name: "FaultTests",
       dependencies: ["TestSupport", "DaemonTestSupport", "DeliveryOracle", "SluiceJournal", "SluiceCore", "sluice"],
       swiftSettings: strict),
     .testTarget(name: "TidyTests", swiftSettings: strict),
     .testTarget(
-      name: "IntegrationTests", dependencies: ["TestSupport", "DaemonTestSupport", "PostgresTestSupport", "sluice"],
+      name: "IntegrationTests",
+      dependencies: [
+        "TestSupport", "DaemonTestSupport", "PostgresTestSupport", "SluiceIngest", "SluiceIdentity", "SluiceCore",
+        "sluice", .product(name: "NIOCore", package: "swift-nio"),
+      ],
       swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
@@ -177,7 +207,8 @@ if isInstalled("libpq") {
     .testTarget(
       name: "PostgresPluginTests",
       dependencies: [
-        "TestSupport", "PostgresTestSupport", "PostgresSubscriber", "SluicePluginKit", "CSluice", "PluginTestSupport",
+        "TestSupport", "PostgresTestSupport", "PostgresSubscriber", "SluicePluginKit", "SluiceCore", "CSluice",
+        "PluginTestSupport",
       ],
       swiftSettings: strict),
   ]

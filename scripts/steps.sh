@@ -33,8 +33,10 @@ step_done() {
   printf '      %s (%s)\n' "${*:-done}" "$(elapsed $((SECONDS - step_started)))"
 }
 
-# show_progress LOG PID: until PID ends, what LOG says last, on one line of a terminal, else every 30 seconds.
+# show_progress LOG PID: until PID ends, what LOG says last, on one line of a terminal, else every 30 seconds; nothing where
+# `quiet` is set, for what runs beside another.
 show_progress() {
+  [[ -z ${quiet:-} ]] || return 0
   local last shown=$SECONDS
   while kill -0 "$2" 2>/dev/null; do
     sleep 0.3

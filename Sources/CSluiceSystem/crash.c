@@ -35,7 +35,12 @@ int csluice_report_crashes(void) {
   action.sa_sigaction = report;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
   for (size_t i = 0; i < sizeof watched / sizeof *watched; i++) {
-    if (sigaction(watched[i], &action, &before[i]) != 0) { return -1; }
+    struct sigaction now;
+    if (sigaction(watched[i], NULL, &now) != 0) { return -1; }
+    /* Asked again, it comes before who has put himself in its place since, and is never its own successor. */
+    if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == report) { continue; }
+    before[i] = now;
+    if (sigaction(watched[i], &action, NULL) != 0) { return -1; }
   }
   return 0;
 }

@@ -142,15 +142,18 @@ package struct StreamLag: Equatable, Sendable {
 ///
 /// The counters are exempt from the runtime's exclusivity checks, which cost more than all else here: one thread owns a
 /// batch, and no access to them spans a call.
-package final class RecordBatch {
+// swift-format-ignore: AllPublicDeclarationsHaveDocumentation
+public final class RecordBatch {
   /// LSN of `records[0]`; record i has `firstLSN + i`.
-  @exclusivity(unchecked) package var firstLSN: UInt64 = 0
-  @exclusivity(unchecked) package private(set) var count = 0
-  @exclusivity(unchecked) package private(set) var bytes = 0
-  package let capacity: Int
-  private let pointers: UnsafeMutablePointer<UnsafeRawPointer>
+  @exclusivity(unchecked) public var firstLSN: UInt64 = 0
+  @exclusivity(unchecked) @usableFromInline var filled = 0
+  @exclusivity(unchecked) @usableFromInline var filledBytes = 0
+  @inlinable public var count: Int { filled }
+  @inlinable public var bytes: Int { filledBytes }
+  public let capacity: Int
+  @usableFromInline let pointers: UnsafeMutablePointer<UnsafeRawPointer>
   /// Unpins what the records lie in. Set by the reader with the first record.
-  package var pin: (any RecordPin)?
+  @exclusivity(unchecked) package var pin: (any RecordPin)?
 
   package init(capacity: Int) {
     self.capacity = capacity
@@ -162,30 +165,30 @@ package final class RecordBatch {
     pointers.deallocate()
   }
 
-  package var lastLSN: UInt64 { firstLSN + UInt64(count) - 1 }
+  @inlinable public var lastLSN: UInt64 { firstLSN + UInt64(count) - 1 }
 
   /// The record at `index`; valid until `release`.
-  @inline(__always)
-  package subscript(index: Int) -> RecordView {
+  @inlinable @inline(__always)
+  public subscript(index: Int) -> RecordView {
     precondition(index < count)
     return RecordView(trusted: pointers[index])
   }
 
   /// Adds the next record. For readers.
-  @inline(__always)
-  package func append(_ record: UnsafeRawPointer, length: Int) {
-    precondition(count < capacity)
-    pointers[count] = record
-    count += 1
-    bytes += length
+  @inlinable @inline(__always)
+  public func append(_ record: UnsafeRawPointer, length: Int) {
+    precondition(filled < capacity)
+    pointers[filled] = record
+    filled += 1
+    filledBytes += length
   }
 
   /// Lets go of the memory and empties the batch.
   package func release() {
     pin?.unpin()
     pin = nil
-    count = 0
-    bytes = 0
+    filled = 0
+    filledBytes = 0
   }
 }
 

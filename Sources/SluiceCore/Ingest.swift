@@ -46,9 +46,10 @@ package protocol IngestLane: AnyObject {
     encoded producerPart: UnsafeRawBufferPointer, crc: UInt32, producer: UInt32, epoch: UInt16
   ) -> AppendResult
 
-  /// Makes room for records of `bytes` in all, as they are in the log, and of at most `max_record` each: until the next
+  /// Makes room for records of `bytes` in all, as they are in the log, and of at most `largest` each: until the next
   /// `submit` that much is accepted whatever happens elsewhere. Otherwise says why not, and has kept nothing.
-  func reserve(bytes: Int) -> FullReason?
+  /// `largest` is what the records were judged by, a `max_record` that the stream has or had: a reload may change it between.
+  func reserve(bytes: Int, largest: Int) -> FullReason?
 
   /// Takes note in the log that a producer's `sequence` is used up by a record that was refused for good. Such a note
   /// is numbered and made durable like a record, and never delivered.
@@ -81,6 +82,7 @@ package protocol IngestStream: AnyObject, Sendable {
   /// Opens a lane for the calling loop. `wake` is called on the commit thread, at most once per request.
   func openLane(source: String, wake: @escaping @Sendable () -> Void) -> any IngestLane
   /// The producer of this name, known from the log or new; the same object for the same name. Nil when the stream
-  /// remembers as many as it may.
-  func producer(named name: String) -> Producer?
+  /// remembers as many as it may, or whoever asks has made as many as it may. `allowance`: of the identity that asks; those
+  /// who have none may fill all but a quarter of the table.
+  func producer(named name: String, within allowance: ProducerAllowance?) -> Producer?
 }

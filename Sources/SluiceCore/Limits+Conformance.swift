@@ -41,6 +41,9 @@ extension Limits {
   package static let conformanceFuzzDepth = 100
   /// Payload of the large message.
   package static let conformanceLargePayloadBytes = 1 << 20
+  /// The largest batch, in memory that is shared with a process of the plugin's own.
+  package static let conformanceBatchBytes = 2 << 20
+  package static let conformanceBatchRecords = 1_024
   /// A rule's process: its data, what it may write down of its verdict and of its doings, and what is shown of its output.
   package static let conformanceDataBytes = 4 << 30
   package static let conformanceReasonBytes = 8 << 10

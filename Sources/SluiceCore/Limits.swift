@@ -24,14 +24,23 @@ package enum Limits {
   package static let maxJSONDepth = 128
   /// Requests of one connection that may wait for their answers before it is read no further.
   package static let maxPipelinedRequests = 1024
+  /// So it is from this many bytes of answers on that are made and not sent: a few bytes may ask for many.
+  package static let maxUnsentAnswerBytes = 64 << 10
   package static let maxTrailerBytes = 4 << 10
   /// From a request's first byte to the end of its head, then to the end of its body.
   package static let httpHeaderSeconds = 10
   package static let httpBodySeconds = 60
+  /// How long a source that is being drained waits for a peer from which nothing comes and which takes nothing: for the rest
+  /// of its request, for it to read its answers, or to close behind the last one. At least so long, and up to a second more.
+  package static let drainGraceSeconds = 1
+  /// With fewer bytes of a request than this in a second nothing counts as coming.
+  package static let drainFlowBytes = 4 << 10
   /// A connection without a request, or whose peer takes no answers, is closed after this long.
   package static let httpIdleSeconds = 120
-  /// How long what a refused client still sends is read and dropped, so that it gets to see the answer.
-  package static let httpLingerSeconds = 2
+  /// How long what a client still sends behind its last answer is read and dropped, so that it gets to see that.
+  package static let defaultLingerSeconds = 2
+  /// How many of the connections that are too many are told so at once; the others are closed without a word.
+  package static let maxTurnedAway = 64
   /// What a client that is told to come back later is told to wait.
   package static let retryAfterSeconds = 1
   package static let listenBacklog = 4096
@@ -51,14 +60,24 @@ package enum Limits {
   /// Of many that wait, how many are tried in vain before the others wait for the next time.
   package static let roomTriesInVain = 16
 
+  /// Gzip members or zstd frames of one compressed body, and what each costs beside its bytes, as turns are counted: the
+  /// decoder is made ready for it.
+  package static let maxBodyMembers = 4096
+  package static let bodyMemberCostBytes = 1 << 10
+  /// What a loop expands of compressed bodies in one turn; who has more waits so long, for others to be served meanwhile.
+  package static let expansionTurnBytes = 4 << 20
+  package static let expansionPauseNanoseconds: Int64 = 1_000_000
+
   package static let defaultMaxBodyBytes = 4 << 20
   package static let maxMaxBodyBytes = 64 << 20
   package static let defaultHeaderTimeoutNanoseconds: Int64 = 10_000_000_000
+  package static let defaultBodyTimeoutNanoseconds: Int64 = 60_000_000_000
   package static let defaultIdleTimeoutNanoseconds: Int64 = 75_000_000_000
   package static let defaultMaxConnections = 65_536
   package static let maxMaxConnections = 1 << 20
 
-  /// Bytes of unfinished requests that a source holds for all its connections, and what each may have in any case.
+  /// Bytes of unfinished requests that a source holds for all its connections, as many of those that wait for room, and what
+  /// each may have in any case.
   package static let maxHeldBytes = 64 << 20
   package static let uncontestedHeldBytes = 16 << 10
 
@@ -88,8 +107,6 @@ package enum Limits {
   package static let tcpCreditParts: UInt64 = 4
   package static let tcpMaxChannels = 256
   package static let tcpHandshakeSeconds = 10
-  /// How long what a client still sends after its last frame was sent is read and dropped.
-  package static let tcpLingerSeconds = 2
   /// One read of a connection; its first, which is for a HELLO.
   package static let tcpReceiveBytes = 512 << 10
   package static let tcpFirstReceiveBytes = 1 << 10
@@ -101,6 +118,8 @@ package enum Limits {
   package static let tcpBlockedTriesInVain = 16
   package static let tcpFullRingRetryMilliseconds = 50
   package static let tcpFullRetryMilliseconds = 1000
+  /// Of answers that wait to be written, from where on a connection is asked no further until its peer takes them.
+  package static let tcpOutputBytes = 64 << 10
 
   // MARK: Delivery
 
@@ -120,6 +139,8 @@ package enum Limits {
   package static let refusalLogIntervalNanoseconds: Int64 = 10_000_000_000
   /// Kinds of refusals that are told apart for that.
   package static let maxRefusalKinds = 1024
+  /// Verdicts of one `settle` that are taken at a time: others want to look at the same books.
+  package static let settlementsPerHold = 64
   /// Interned names that a subscriber keeps by id.
   package static let maxIndexedNames = 1 << 20
 
@@ -142,6 +163,8 @@ package enum Limits {
   package static let maxReplayBytes = 16 << 20
   package static let replayChunkBytes = 4 << 20
   package static let replayChunkRecords = 1024
+  /// How often who waits for letters that are delivered again looks whether that was given up.
+  package static let replayLookNanoseconds: Int64 = 200_000_000
   /// Batches of a replayed part of a stream that may be open at a time: the others are for what is live.
   package static let maxReplayBatches = 4
   /// Records that a replay with a rate may give at once: what gathers in this time. And the highest rate, per second.
@@ -194,12 +217,20 @@ package enum Limits {
   package static let maxModuleHashCollisions = 16
   /// How long `start` of a plugin may take before it is to give up.
   package static let pluginStartNanoseconds: Int64 = 30_000_000_000
+  /// How long a reload waits for the first answer of `start`: until the plugin is to have given up, been interrupted and
+  /// returned.
+  package static let firstStartNanoseconds = pluginStartNanoseconds + 5_000_000_000
+  /// How long a reload waits before it starts again what it could not bring back: at first, and at most after many times.
+  package static let comebackFirstNanoseconds: Int64 = 1_000_000_000
+  package static let comebackMaxNanoseconds: Int64 = 60_000_000_000
   /// How long a plugin may take to go on with another config.
   package static let pluginReconfigureNanoseconds: Int64 = 10_000_000_000
   /// How often the watchdog looks, and how long a call that is over its deadline may go on before its subscriber is called
   /// stuck.
   package static let watchdogNanoseconds: Int64 = 200_000_000
   package static let overdueCallNanoseconds: Int64 = 1_000_000_000
+  /// When a thread is asked for again of which there was none to be had.
+  package static let threadRetryNanoseconds: Int64 = 100_000_000
   /// Bytes that one instance may keep pinned by leases.
   package static let pluginLeaseBytes = 16 << 20
   package static let maxPluginLeases = 1024
@@ -271,6 +302,8 @@ package enum Limits {
   /// So is a connection that was lost, with jitter.
   package static let sendReconnectNanoseconds: ClosedRange<Int64> = 100_000_000...30_000_000_000
   package static let defaultSendTimeoutNanoseconds: Int64 = 60_000_000_000
+  /// Of what a server asks a client to wait: nobody vouches for one that has proved nothing yet.
+  package static let sendMostWaitNanoseconds: Int64 = 300_000_000_000
   package static let sendProgressNanoseconds: Int64 = 200_000_000
   package static let maxSendResponseHeadBytes = 16 << 10
   package static let maxSendResponseBodyBytes = 16 << 20
@@ -301,13 +334,15 @@ package enum Limits {
 
   /// How long a stopping daemon waits for answers and deliveries that are under way.
   package static let drainNanoseconds: Int64 = 10_000_000_000
-  /// How often it looks whether a subscriber still gets nearer to the end, and for how long it waits for one that does not:
-  /// on a busy machine a batch may take a while.
+  /// How often it looks whether a subscriber still gets nearer to the end, and how many looks it waits for one that does
+  /// not: looks and not time, for where the daemon itself does not get to run nothing can move.
   package static let drainPollNanoseconds: Int64 = 50_000_000
-  package static let drainStallNanoseconds: Int64 = 1_000_000_000
-  /// The control socket: connections at a time, and of those how many may be taps; the bytes of a request; how long one
-  /// may take to come; how long a peer may take nothing of an answer before it is cut.
-  package static let maxControlConnections = 16
+  package static let drainIdleLooks = 60
+  /// The control socket: connections at a time; of those how many may be commands, so that for `status`, which is answered at
+  /// once, there is a place whatever waits, and how many taps; the bytes of a request; how long one may take to come; how long
+  /// a peer may take nothing of an answer before it is cut.
+  package static let maxControlConnections = 20
+  package static let maxControlCommands = 16
   package static let maxTaps = 8
   /// Each of them, as each tap, has one of the control connections for as long as it lasts.
   package static let maxReplays = 4
@@ -331,7 +366,7 @@ package enum Limits {
   /// How often `sluice worker` looks how far it is.
   package static let workerLookNanoseconds: Int64 = 50_000_000
   /// How long a stopping daemon waits for commands that are being answered.
-  package static let controlStopNanoseconds: Int64 = 2_000_000_000
+  package static let controlStopNanoseconds: Int64 = 10_000_000_000
   /// Replaced sources whose connections go on; of more, the oldest is drained.
   package static let maxRetiredSources = 16
   /// How often it is looked whether the last of their connections has gone.

@@ -8,8 +8,28 @@ package final class OSThread: Sendable {
   private let handle: Mutex<pthread_t?>
   package let name: String
 
-  /// Starts the thread. `name` is cut to 15 bytes by the kernel, so put what tells threads apart first.
-  package init(name: String, stackBytes: Int = 1 << 20, body: @escaping @Sendable () -> Void) {
+  /// Why a thread can't be had: there are as many as there may be, or no memory for its stack.
+  package struct Failure: Error, CustomStringConvertible {
+    /// An errno.
+    package let code: Int32
+
+    package var description: String { "no thread can be started: \(String(cString: strerror(code)))" }
+  }
+
+  /// Starts a thread without which the process can't go on.
+  package convenience init(name: String, stackBytes: Int = 1 << 20, body: @escaping @Sendable () -> Void) {
+    do throws(Failure) {
+      try self.init(starting: name, stackBytes: stackBytes, body: body)
+    } catch {
+      preconditionFailure(error.description)
+    }
+  }
+
+  /// Starts the thread, if one is to be had: plugins have threads and processes of the same supply. `name` is cut to 15 bytes by
+  /// the kernel, so put what tells threads apart first.
+  package init(
+    starting name: String, stackBytes: Int = 1 << 20, body: @escaping @Sendable () -> Void
+  ) throws(Failure) {
     self.name = name
     let box = Unmanaged.passRetained(Start(name: name, body: body))
     var attributes = pthread_attr_t()
@@ -25,7 +45,10 @@ package final class OSThread: Sendable {
         start.body()
         return nil
       }, box.toOpaque())
-    precondition(rc == 0, "pthread_create failed: \(rc)")
+    guard rc == 0 else {
+      box.release()
+      throw Failure(code: rc)
+    }
     handle = Mutex(thread)
   }
 

@@ -16,6 +16,23 @@
 
 import Synchronization
 
+/// A producer's name as what names are looked up by: two are one if their bytes are, which of `String`s that look alike is not
+/// so.
+package struct ProducerName: Hashable, Sendable {
+  package let text: String
+
+  package init(_ text: String) { self.text = text }
+
+  package static func == (one: ProducerName, other: ProducerName) -> Bool {
+    one.text.utf8.elementsEqual(other.text.utf8)
+  }
+
+  package func hash(into hasher: inout Hasher) {
+    var text = text
+    text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+  }
+}
+
 /// Why a writer lost a producer.
 package enum ClaimEnd: Equatable, Sendable {
   /// A writer with the same epoch claimed it: a connection that broke can't be told from one that lives.

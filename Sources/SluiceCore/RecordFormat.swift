@@ -28,30 +28,34 @@
 // Not promised: that topic, key or payload are UTF-8, or that event_time is near ingest_time.
 
 /// Byte offsets of the record's fixed parts.
-package enum RecordLayout {
-  package static let length = 0
-  package static let crc = 4
-  package static let ingestTime = 8
-  package static let producer = 16
-  package static let source = 20
-  package static let epoch = 22
-  package static let producerPart = 24
-  package static let headerLength = 24
-  package static let type = 25
-  package static let flags = 26
-  package static let payloadLength = 28
-  package static let eventTime = 32
-  package static let sequence = 40
-  package static let topicLength = 48
-  package static let keyLength = 50
-  package static let headersLength = 52
-  package static let reserved = 54
+///
+/// What is read for each record is `public` and inlinable here, in `RecordView`, `RecordParts` and `RecordBatch`: nothing that is
+/// `package` is inlined into another target, not even a constant: filling one message took several calls.
+// swift-format-ignore: AllPublicDeclarationsHaveDocumentation
+public enum RecordLayout {
+  @inlinable public static var length: Int { 0 }
+  @inlinable public static var crc: Int { 4 }
+  @inlinable public static var ingestTime: Int { 8 }
+  @inlinable public static var producer: Int { 16 }
+  @inlinable public static var source: Int { 20 }
+  @inlinable public static var epoch: Int { 22 }
+  @inlinable public static var producerPart: Int { 24 }
+  @inlinable public static var headerLength: Int { 24 }
+  @inlinable public static var type: Int { 25 }
+  @inlinable public static var flags: Int { 26 }
+  @inlinable public static var payloadLength: Int { 28 }
+  @inlinable public static var eventTime: Int { 32 }
+  @inlinable public static var sequence: Int { 40 }
+  @inlinable public static var topicLength: Int { 48 }
+  @inlinable public static var keyLength: Int { 50 }
+  @inlinable public static var headersLength: Int { 52 }
+  @inlinable public static var reserved: Int { 54 }
 
-  package static let typeData: UInt8 = 1
-  package static let typeConsumed: UInt8 = 2
+  @inlinable public static var typeData: UInt8 { 1 }
+  @inlinable public static var typeConsumed: UInt8 { 2 }
 
   /// `n` rounded up to a multiple of 8.
-  @inlinable package static func padded(_ n: Int) -> Int { (n + 7) & ~7 }
+  @inlinable public static func padded(_ n: Int) -> Int { (n + 7) & ~7 }
 }
 
 /// The fields of a record that is about to be written; the buffers are only borrowed for the call they are passed to.
@@ -140,13 +144,14 @@ package enum RecordFault: Error, Equatable {
 }
 
 /// A record in place. The view borrows: it is valid as long as the slab or buffer it points into is pinned.
-package struct RecordView {
-  package let base: UnsafeRawPointer
-  package let length: Int
+// swift-format-ignore: AllPublicDeclarationsHaveDocumentation
+public struct RecordView {
+  public let base: UnsafeRawPointer
+  public let length: Int
 
   /// A view of a record that this process wrote or has validated already. `base` is 8-aligned.
-  @inline(__always)
-  package init(trusted base: UnsafeRawPointer) {
+  @inlinable @inline(__always)
+  public init(trusted base: UnsafeRawPointer) {
     self.base = base
     length = Int(base.loadLE(RecordLayout.length) as UInt32)
   }
@@ -202,35 +207,37 @@ package struct RecordView {
     crc == CRC32C.of(UnsafeRawBufferPointer(start: base + RecordLayout.producerPart, count: length - 24))
   }
 
-  package var crc: UInt32 { base.loadLE(RecordLayout.crc) }
-  package var ingestTime: Int64 { base.loadLE(RecordLayout.ingestTime) }
-  package var producer: UInt32 { base.loadLE(RecordLayout.producer) }
-  package var source: UInt16 { base.loadLE(RecordLayout.source) }
-  package var epoch: UInt16 { base.loadLE(RecordLayout.epoch) }
-  package var type: UInt8 { base.loadLE(RecordLayout.type) }
-  package var flags: UInt16 { base.loadLE(RecordLayout.flags) }
-  package var eventTime: Int64 { base.loadLE(RecordLayout.eventTime) }
-  package var sequence: UInt64 { base.loadLE(RecordLayout.sequence) }
+  @inlinable public var crc: UInt32 { base.loadLE(RecordLayout.crc) }
+  @inlinable public var ingestTime: Int64 { base.loadLE(RecordLayout.ingestTime) }
+  @inlinable public var producer: UInt32 { base.loadLE(RecordLayout.producer) }
+  @inlinable public var source: UInt16 { base.loadLE(RecordLayout.source) }
+  @inlinable public var epoch: UInt16 { base.loadLE(RecordLayout.epoch) }
+  @inlinable public var type: UInt8 { base.loadLE(RecordLayout.type) }
+  @inlinable public var flags: UInt16 { base.loadLE(RecordLayout.flags) }
+  @inlinable public var eventTime: Int64 { base.loadLE(RecordLayout.eventTime) }
+  @inlinable public var sequence: UInt64 { base.loadLE(RecordLayout.sequence) }
 
   /// The bytes that `crc` covers.
-  package var producerPart: UnsafeRawBufferPointer {
+  @inlinable public var producerPart: UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(start: base + RecordLayout.producerPart, count: length - RecordLayout.producerPart)
   }
-  package var topic: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: metadata, count: topicCount) }
-  package var key: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: metadata + topicCount, count: keyCount) }
-  package var headers: UnsafeRawBufferPointer {
+  @inlinable public var topic: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: metadata, count: topicCount) }
+  @inlinable public var key: UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(start: metadata + topicCount, count: keyCount)
+  }
+  @inlinable public var headers: UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(start: metadata + topicCount + keyCount, count: headersCount)
   }
-  package var payload: UnsafeRawBufferPointer {
+  @inlinable public var payload: UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(
       start: metadata + RecordLayout.padded(topicCount + keyCount + headersCount),
       count: Int(base.loadLE(RecordLayout.payloadLength) as UInt32))
   }
 
-  private var topicCount: Int { Int(base.loadLE(RecordLayout.topicLength) as UInt16) }
-  private var keyCount: Int { Int(base.loadLE(RecordLayout.keyLength) as UInt16) }
-  private var headersCount: Int { Int(base.loadLE(RecordLayout.headersLength) as UInt16) }
-  private var metadata: UnsafeRawPointer {
+  @inlinable var topicCount: Int { Int(base.loadLE(RecordLayout.topicLength) as UInt16) }
+  @inlinable var keyCount: Int { Int(base.loadLE(RecordLayout.keyLength) as UInt16) }
+  @inlinable var headersCount: Int { Int(base.loadLE(RecordLayout.headersLength) as UInt16) }
+  @inlinable var metadata: UnsafeRawPointer {
     base + RecordLayout.producerPart + Int(base.loadLE(RecordLayout.headerLength) as UInt8)
   }
 }
@@ -243,7 +250,7 @@ extension UnsafeRawBufferPointer {
 extension UnsafeRawPointer {
   /// The little-endian integer at `offset`, at any alignment.
   @inlinable @inline(__always)
-  package func loadLE<T: FixedWidthInteger & BitwiseCopyable>(_ offset: Int) -> T {
+  public func loadLE<T: FixedWidthInteger & BitwiseCopyable>(_ offset: Int) -> T {
     T(littleEndian: loadUnaligned(fromByteOffset: offset, as: T.self))
   }
 }
@@ -251,13 +258,13 @@ extension UnsafeRawPointer {
 extension UnsafeMutableRawPointer {
   /// The little-endian integer at `offset`, at any alignment.
   @inlinable @inline(__always)
-  package func loadLE<T: FixedWidthInteger & BitwiseCopyable>(_ offset: Int) -> T {
+  public func loadLE<T: FixedWidthInteger & BitwiseCopyable>(_ offset: Int) -> T {
     T(littleEndian: loadUnaligned(fromByteOffset: offset, as: T.self))
   }
 
   /// Stores `value` little-endian at `offset`, at any alignment.
   @inlinable @inline(__always)
-  package func storeLE<T: FixedWidthInteger & BitwiseCopyable>(_ value: T, _ offset: Int) {
+  public func storeLE<T: FixedWidthInteger & BitwiseCopyable>(_ value: T, _ offset: Int) {
     storeBytes(of: value.littleEndian, toByteOffset: offset, as: T.self)
   }
 }

@@ -1,25 +1,26 @@
-/// All of a record at once, for who needs all of it: one call across targets instead of one per field.
-package struct RecordParts {
-  package let ingestTime: Int64
-  package let eventTime: Int64
-  package let sequence: UInt64
-  package let producer: UInt32
-  package let crc: UInt32
-  package let type: UInt8
-  package let source: UInt16
-  package let epoch: UInt16
-  package let topicCount: UInt32
-  package let keyCount: UInt32
-  package let headersCount: UInt32
-  package let payloadCount: UInt32
-  package let producerPartCount: UInt32
-  package let producerPart: UnsafeRawPointer
+/// All of a record at once, for who needs all of it.
+// swift-format-ignore: AllPublicDeclarationsHaveDocumentation
+public struct RecordParts {
+  public let ingestTime: Int64
+  public let eventTime: Int64
+  public let sequence: UInt64
+  public let producer: UInt32
+  public let crc: UInt32
+  public let type: UInt8
+  public let source: UInt16
+  public let epoch: UInt16
+  public let topicCount: UInt32
+  public let keyCount: UInt32
+  public let headersCount: UInt32
+  public let payloadCount: UInt32
+  public let producerPartCount: UInt32
+  public let producerPart: UnsafeRawPointer
   /// Topic, key and headers follow each other from here.
-  package let metadata: UnsafeRawPointer
-  package let payload: UnsafeRawPointer
+  public let metadata: UnsafeRawPointer
+  public let payload: UnsafeRawPointer
 
-  @inline(__always)
-  init(_ record: RecordView) {
+  @inlinable @inline(__always)
+  public init(_ record: RecordView) {
     ingestTime = record.ingestTime
     eventTime = record.eventTime
     sequence = record.sequence
@@ -43,5 +44,6 @@ package struct RecordParts {
 
 extension RecordBatch {
   /// The record at `index`, taken apart; the pointers are valid until `release`.
-  package func parts(at index: Int) -> RecordParts { RecordParts(self[index]) }
+  @inlinable @inline(__always)
+  public func parts(at index: Int) -> RecordParts { RecordParts(self[index]) }
 }

@@ -59,11 +59,16 @@ extension String {
 }
 
 extension slu_error {
-  /// `rc` and what the plugin said about it, for people. The length is checked: it is the plugin's word.
-  func description(of rc: slu_rc) -> String {
-    let said = withUnsafeBytes(of: message) { bytes in
+  /// The plugin's text. Its length is checked: it is the plugin's word.
+  var said: String {
+    withUnsafeBytes(of: message) { bytes in
       String(decoding: bytes.prefix(Int(min(length, UInt64(bytes.count)))), as: UTF8.self)
     }
+  }
+
+  /// `rc` and what the plugin said about it, for people.
+  func description(of rc: slu_rc) -> String {
+    let said = said
     let number = code == 0 ? "" : " (code \(code))"
     return said.isEmpty ? ReturnCode(rc).name + number : "\(ReturnCode(rc).name): \(said)\(number)"
   }

@@ -122,7 +122,8 @@ final class CursorTable: Sendable {
 /// `cursors.slot`, open for writing. Whoever writes holds the mutex around the sync: the keeper, a reader that flushes.
 final class CursorFile: Sendable {
   private struct State: ~Copyable {
-    var file: LogFile
+    /// Nil: closed.
+    var file: LogFile?
     var generation: UInt64
   }
   /// What a slot is written for.
@@ -142,23 +143,28 @@ final class CursorFile: Sendable {
     state = Mutex(State(file: file, generation: generation))
   }
 
-  /// Writes the next generation and syncs it. `make` is called under the mutex, so that a later generation never says
-  /// less than an earlier one.
-  func write(at moment: Moment, _ make: (_ generation: UInt64) -> CursorSlot) throws(IOFault) {
-    let result = state.withLock { state -> Result<Void, IOFault> in
+  /// From now on nothing is written: the file may be another log's.
+  func close() { state.withLock { $0.file = nil } }
+
+  /// Writes the next generation and syncs it; false, and nothing, when it is closed. `make` is called under the mutex, so
+  /// that a later generation never says less than an earlier one.
+  func write(at moment: Moment, _ make: (_ generation: UInt64) -> CursorSlot) throws(IOFault) -> Bool {
+    let result = state.withLock { state -> Result<Bool, IOFault> in
       Result { () throws(IOFault) in
+        guard state.file != nil else { return false }
         let slot = make(state.generation + 1)
         let bytes = slot.encoded()
         var fault: IOFault?
         bytes.withUnsafeBytes { raw in
-          do throws(IOFault) { try state.file.write(raw, at: slot.offset, moment.write) } catch { fault = error }
+          do throws(IOFault) { try state.file?.write(raw, at: slot.offset, moment.write) } catch { fault = error }
         }
         if let fault { throw fault }
-        try state.file.sync(moment.sync)
+        try state.file?.sync(moment.sync)
         state.generation += 1
+        return true
       }
     }
-    try result.get()
+    return try result.get()
   }
 
   /// Reads both slots. Nil when the file is not there.

@@ -61,6 +61,8 @@ package final class DataDirectory: Sendable {
   /// What is to be known before the stream's log is opened.
   package struct Admission: Equatable, Sendable {
     package var standing: LogStanding
+    /// Nobody has anything of the stream, not even a file in its directory.
+    package var isFresh: Bool
     /// See `StreamOptions.knownLSN`.
     package var knownLSN: UInt64
   }
@@ -79,7 +81,8 @@ package final class DataDirectory: Sendable {
       return (standing, owner?.lastLSN ?? 0)
     }
     try refuse(name, standing, onCorruption)
-    return Admission(standing: standing, knownLSN: lastLSN)
+    let isFresh = standing == .new && ((try? storage.list(directory(of: name)))?.isEmpty ?? false)
+    return Admission(standing: standing, isFresh: isFresh, knownLSN: lastLSN)
   }
 
   private func refuse(_ name: String, _ standing: LogStanding, _ onCorruption: OnCorruption) throws(JournalError) {
@@ -128,6 +131,24 @@ package final class DataDirectory: Sendable {
       guard var entry = state.registry[name], entry.uuid == uuid else { return }
       entry.lastLSN = max(entry.lastLSN, lastLSN)
       state.registry.set(entry)
+    }
+  }
+
+  /// Undoes that the stream was made: for one that was fresh and is closed, in whose log there never was a record. Returns
+  /// what keeps it from being as if it had not been; what is left then is an orphan. Blocks on the disk.
+  package func unmake(_ name: String, _ uuid: LogUUID) -> IOFault? {
+    state.withLock { state in
+      state.registry.remove(name, uuid)
+      state.held[name] = nil
+    }
+    if let fault = save() { return fault }
+    let own = directory(of: name)
+    do throws(IOFault) {
+      for file in try storage.list(own) { try storage.unlink("\(own)/\(file.name)", .segmentUnlink) }
+      try storage.removeDirectory(own)
+      return nil
+    } catch {
+      return error
     }
   }
 

@@ -159,6 +159,10 @@ package struct LinuxStorage: LogStorage {
     }
   }
 
+  package func removeDirectory(_ path: String) throws(IOFault) {
+    guard rmdir(path) == 0 else { throw IOFault(.unlink, path, errno) }
+  }
+
   package func syncDirectory(_ path: String, _: StoragePoint) throws(IOFault) {
     let handle = retrying { Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
     guard handle >= 0 else { throw IOFault(.open, path, errno) }

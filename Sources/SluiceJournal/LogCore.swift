@@ -213,18 +213,21 @@ final class LogCore: Sendable {
       writtenTime: Clock.wall(), entries: cursors.entries(durableLSN: durable))
   }
 
-  /// Writes the cursors now. A failed sync is final, as anywhere.
-  func writeCursors(at moment: CursorFile.Moment = .move) throws(IOFault) {
+  /// Writes the cursors now. A failed sync is final, as anywhere. False: the log is closed, and its directory perhaps another's.
+  @discardableResult
+  func writeCursors(at moment: CursorFile.Moment = .move) throws(IOFault) -> Bool {
     cursors.dirty.store(false, ordering: .sequentiallyConsistent)
     do throws(IOFault) {
       var durable: UInt64 = 0
-      try cursorFile.write(at: moment) {
+      let isOpen = try cursorFile.write(at: moment) {
         let slot = cursorSlot($0)
         durable = slot.durableLSN
         return slot
       }
+      guard isOpen else { return false }
       // A position above what is durable was written lower than it is; it is due again when a sync has come.
       if cursors.highest > durable + 1 { cursors.dirty.store(true, ordering: .sequentiallyConsistent) }
+      return true
     } catch {
       cursors.dirty.store(true, ordering: .sequentiallyConsistent)
       if !error.isNoSpace { fail(error) }

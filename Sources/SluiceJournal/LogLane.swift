@@ -39,7 +39,7 @@ final class LogLane: IngestLane, @unchecked Sendable {
   var pieceHolds: [Int] = []
   /// Room was reserved in this tick: what of it is not used goes back with the submit.
   private(set) var hasReservation = false
-  /// The stream's, as it was when this tick began: a reservation is for records up to that.
+  /// The stream's, as it was when this tick began, or what a reservation of the tick is for, if that is more.
   private var maxRecord = 0
   /// When this tick's first record came: one look at the clock for all of them.
   private var tickTime: Int64 = 0
@@ -184,19 +184,21 @@ final class LogLane: IngestLane, @unchecked Sendable {
     rangeCount = 0
   }
 
-  func reserve(bytes wanted: Int) -> FullReason? {
+  func reserve(bytes wanted: Int, largest: Int) -> FullReason? {
+    precondition(2 * largest <= core.options.slabBytes, "no max_record of this log was ever larger")
     let bytes = RecordLayout.padded(wanted)
     if !isActive {
       if let reason = core.fullReason { return countReject(reason) }
       maxRecord = core.live.maxRecordBytes
       begin()
     }
+    maxRecord = max(maxRecord, largest)
     if bytes <= cursor.distance(to: chunkEnd) { return nil }
     if bytes <= core.options.slabBytes {
       guard takeChunk(bytes) else { return countReject(.ring) }
     } else {
       let wasInPiece = isInPiece
-      guard let chunks = core.ring.reserve(bytes, largest: maxRecord, for: self) else {
+      guard let chunks = core.ring.reserve(bytes, largest: largest, for: self) else {
         return countReject(.ring)
       }
       closeRange(leavingChunk: !wasInPiece)

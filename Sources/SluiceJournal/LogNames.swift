@@ -4,13 +4,16 @@ import Synchronization
 /// The names that the log has interned, its producers, and what of that the commit thread has not heard of yet.
 ///
 /// A producer is remembered as long as a record of it is in the log. When there are as many as there may be, those
-/// without one, and that nobody holds, are forgotten, the longest silent first.
+/// without one, and that nobody holds, are forgotten, the longest silent first. An identity that has made as many as it may
+/// makes room among its own only.
 final class LogNames: Sendable {
   private struct Known {
     /// As the log had it when it was opened, or new.
     var definition: Definition
     /// Made when it is first asked for. From then on it knows more than `definition`.
     var producer: Producer?
+    /// Of the identity that made it, if it was one of this process.
+    var allowance: ProducerAllowance?
 
     /// Nobody else holds the object, so nobody can add to its records.
     mutating func isUnused() -> Bool {
@@ -26,7 +29,7 @@ final class LogNames: Sendable {
 
   private struct State {
     var table: DefinitionTable
-    var known: [String: Known] = [:]
+    var known: [ProducerName: Known] = [:]
     /// What all definitions take in a group.
     var bytes = 0
     var unwritten: [Definition] = []
@@ -46,7 +49,7 @@ final class LogNames: Sendable {
     var first = State(table: table)
     for definition in table.all {
       first.bytes += DefinitionCodec.bytes(of: definition.name)
-      if definition.kind == .producer { first.known[definition.name] = Known(definition: definition) }
+      if definition.kind == .producer { first.known[ProducerName(definition.name)] = Known(definition: definition) }
     }
     state = Mutex(first)
     self.recoveredLSN = recoveredLSN
@@ -76,26 +79,34 @@ final class LogNames: Sendable {
 
   // MARK: Producers
 
-  /// The producer of this name; nil when it can't be remembered. `oldestLSN`: of the records that the log still has.
-  func producer(named name: String, oldestLSN: UInt64) -> Producer? {
+  /// The producer of this name; nil when it can't be remembered. `allowance`: of the identity that asks, if it is one.
+  /// `oldestLSN`: of the records that the log still has.
+  func producer(named name: String, within allowance: ProducerAllowance? = nil, oldestLSN: UInt64) -> Producer? {
     guard !name.isEmpty, name.utf8.count <= Limits.maxInternedNameBytes else { return nil }
+    let key = ProducerName(name)
     return state.withLock { state in
-      if let known = state.known[name] {
+      if let known = state.known[key] {
         if let producer = known.producer { return producer }
         let definition = known.definition
         let producer = Producer(
           id: definition.id, name: name, epoch: definition.epoch, lastSequence: definition.highWater)
-        state.known[name]?.producer = producer
+        state.known[key]?.producer = producer
         return producer
       }
-      if !hasRoom(for: name, state) {
-        forgetSilent(below: oldestLSN, &state)
-        guard hasRoom(for: name, state) else { return nil }
+      if !hasRoom(for: name, within: allowance, state), Clock.monotonic() >= state.nextSweep {
+        // A look costs as much as there are names: one that freed little is not made again for each new name.
+        let count = state.known.count
+        if forgetSilent(below: oldestLSN, &state) < count / 8 { state.nextSweep = Self.nextSweep() }
       }
-      guard let definition = state.table.intern(producer: name) else { return nil }
+      guard hasRoom(for: name, within: allowance, state) else { return nil }
+      guard takes(from: allowance, oldestLSN, &state) else { return nil }
+      guard let definition = state.table.intern(producer: name) else {
+        allowance?.giveBack()
+        return nil
+      }
       define(definition, &state)
       let producer = Producer(id: definition.id, name: name)
-      state.known[name] = Known(definition: definition, producer: producer)
+      state.known[key] = Known(definition: definition, producer: producer, allowance: allowance)
       return producer
     }
   }
@@ -103,16 +114,32 @@ final class LogNames: Sendable {
   var producerCount: Int { state.withLock { $0.known.count } }
   func producerName(_ id: UInt32) -> String { state.withLock { $0.table.producerName(id) } ?? "producer-\(id)" }
 
-  private func hasRoom(for name: String, _ state: State) -> Bool {
-    state.known.count < Limits.maxProducersPerLog && state.bytes + DefinitionCodec.bytes(of: name) <= maxBytes
+  /// A quarter of the table is for identities.
+  private func hasRoom(for name: String, within allowance: ProducerAllowance?, _ state: State) -> Bool {
+    func share(_ whole: Int) -> Int { allowance == nil ? whole - whole / 4 : whole }
+    return state.known.count < share(Limits.maxProducersPerLog)
+      && state.bytes + DefinitionCodec.bytes(of: name) <= share(maxBytes)
   }
 
-  private func forgetSilent(below oldestLSN: UInt64, _ state: inout State) {
-    let now = Clock.monotonic()
-    guard now >= state.nextSweep else { return }
-    var silent: [(name: String, lastLSN: UInt64)] = []
+  /// False: its owner has made as many as it may, and none of them can be forgotten.
+  private func takes(from allowance: ProducerAllowance?, _ oldestLSN: UInt64, _ state: inout State) -> Bool {
+    guard let allowance, !allowance.take() else { return true }
+    guard Clock.monotonic() >= allowance.nextSweep else { return false }
+    allowance.nextSweep = Self.nextSweep()
+    forgetSilent(below: oldestLSN, &state, madeWithin: allowance)
+    return allowance.take()
+  }
+
+  private static func nextSweep() -> Int64 { Clock.monotonic() + Limits.producerSweepNanoseconds }
+
+  /// Of all producers, or of those that one identity made. Returns how many are gone.
+  @discardableResult
+  private func forgetSilent(
+    below oldestLSN: UInt64, _ state: inout State, madeWithin allowance: ProducerAllowance? = nil
+  ) -> Int {
+    var silent: [(name: ProducerName, lastLSN: UInt64)] = []
     for name in Array(state.known.keys) {
-      guard let known = state.known[name] else { continue }
+      guard let known = state.known[name], allowance == nil || known.allowance === allowance else { continue }
       let last = known.lastLSN(recovered: recoveredLSN)
       // The highest id stays, so that the next one is above all that were ever given.
       if last < oldestLSN, known.definition.id != state.table.highestProducer { silent.append((name, last)) }
@@ -121,19 +148,19 @@ final class LogNames: Sendable {
     var gone: Set<UInt32> = []
     for (name, _) in silent where gone.count < Limits.maxProducersPerLog / 4 {
       guard state.known[name]?.isUnused() == true, let id = state.known[name]?.definition.id else { continue }
-      state.known[name] = nil
+      state.known.removeValue(forKey: name)?.allowance?.giveBack()
       state.table.removeProducer(id)
-      state.bytes -= DefinitionCodec.bytes(of: name)
+      state.bytes -= DefinitionCodec.bytes(of: name.text)
       gone.insert(id)
     }
-    // A look costs as much as there are names: one that freed little is not made again for each new name.
-    if gone.count < state.known.count / 8 { state.nextSweep = now + Limits.producerSweepNanoseconds }
+    let count = gone.count
     // What the commit thread has not heard of it need not hear of. One walk for all of them: there may be as many of
     // either as there are producers, and a source's event loop waits.
     state.unwritten.removeAll { $0.kind == .producer && gone.remove($0.id) != nil }
-    guard !gone.isEmpty else { return }
+    guard !gone.isEmpty else { return count }
     state.forgotten.append(contentsOf: gone)
     hasNews.store(true, ordering: .releasing)
+    return count
   }
 
   // MARK: For the commit thread

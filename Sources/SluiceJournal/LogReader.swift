@@ -159,8 +159,12 @@ final class LogReader: StreamReader {
       core.commitBell.ring()
       bells.sync.wait(until: Clock.monotonic() + Limits.fullRetryNanoseconds)
     }
-    do throws(IOFault) { try core.writeCursors() } catch {
+    var isWritten = false
+    do throws(IOFault) { isWritten = try core.writeCursors() } catch {
       throw StreamReadError("stream \(core.options.name): the cursor was not written: \(error)")
+    }
+    guard isWritten else {
+      throw StreamReadError("stream \(core.options.name): the cursor was not written: the stream is closed")
     }
   }
 

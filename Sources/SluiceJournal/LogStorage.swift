@@ -94,6 +94,8 @@ package protocol LogStorage: Sendable {
   func link(_ path: String, to: String, _ point: StoragePoint) throws(IOFault)
   func unlink(_ path: String, _ point: StoragePoint) throws(IOFault)
   func makeDirectory(_ path: String) throws(IOFault)
+  /// One that is empty.
+  func removeDirectory(_ path: String) throws(IOFault)
   func syncDirectory(_ path: String, _ point: StoragePoint) throws(IOFault)
   /// The regular files of a directory. Empty when it does not exist.
   func list(_ directory: String) throws(IOFault) -> [FileEntry]
@@ -103,6 +105,9 @@ package protocol LogStorage: Sendable {
 extension LogStorage {
   /// Nobody takes files away behind a storage's back, unless it says so.
   package func isSame(_ handle: Int32, as path: String) throws(IOFault) -> Bool { true }
+
+  /// A storage that makes none has none.
+  package func removeDirectory(_ path: String) throws(IOFault) {}
 
   package func link(_ path: String, to: String, _: StoragePoint) throws(IOFault) {
     throw IOFault(.link, path, ErrorCode.notSupported)

@@ -88,8 +88,8 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
     return lane
   }
 
-  package func producer(named name: String) -> Producer? {
-    core.names.producer(named: name, oldestLSN: core.catalog.oldestLSN)
+  package func producer(named name: String, within allowance: ProducerAllowance? = nil) -> Producer? {
+    core.names.producer(named: name, within: allowance, oldestLSN: core.catalog.oldestLSN)
   }
   package var logUUID: LogUUID { core.uuid }
   /// Whether records of this source may be in the log.
@@ -165,7 +165,9 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
       return core.cursors.find(name) == nil ? .unknown : .connected
     }
     let frees = max(0, before - core.measureUnsettled())
-    do throws(IOFault) { try core.writeCursors() } catch { throw JournalError(error) }
+    var isWritten = false
+    do throws(IOFault) { isWritten = try core.writeCursors() } catch { throw JournalError(error) }
+    guard isWritten else { throw JournalError(.options, "the stream is closed") }
     core.keeperBell.ring()
     return .forgotten(lsn: cursor.lsn.load(ordering: .acquiring), frees: frees)
   }
@@ -208,6 +210,8 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
       // What fails here costs that some records are delivered again.
       do throws(IOFault) { try core.writeCursors() } catch { core.observer.logEvent(.retrying(error)) }
     }
+    // A reader that is left behind may come to flush its cursor yet, when the directory has another log.
+    core.cursorFile.close()
     core.supply.close()
     core.buffers.close()
     core.releaseLock()

@@ -59,6 +59,11 @@ package struct StreamRegistry: Equatable, Sendable {
     byName[entry.name] = entry
   }
 
+  /// The stream never had this log.
+  package mutating func remove(_ name: String, _ uuid: LogUUID) {
+    if byName[name]?.uuid == uuid { byName[name] = nil }
+  }
+
   // MARK: Bytes
 
   package func encoded() -> [UInt8] {

@@ -25,6 +25,8 @@ struct ConfigNode: Sendable {
   /// The text of a plain scalar that holds something interpolated: may be meant as a string.
   var interpolated: String?
   var isSecret = false
+  /// The plugin's schema calls it secret, so that its author knows that there may be a placeholder.
+  private var isSecretBySchema = false
   /// Already turned from a size or duration into its number.
   var isDelivered = false
 
@@ -105,6 +107,7 @@ struct ConfigNode: Sendable {
 
   mutating func markSecret() {
     isSecret = true
+    isSecretBySchema = true
     switch value {
     case .array(var items):
       for index in items.indices { items[index].markSecret() }
@@ -116,18 +119,18 @@ struct ConfigNode: Sendable {
     }
   }
 
-  /// As JSON; with secrets blanked if `redacting`.
-  func json(redacting: Bool = false) -> JSONValue {
-    switch value {
-    case .array(let items): .array(items.map { $0.json(redacting: redacting) })
+  /// As JSON; with placeholders of the same type in place of what the schema calls secret, or as it is.
+  func json(withPlaceholders: Bool = false) -> JSONValue {
+    let isHidden = withPlaceholders && isSecretBySchema
+    return switch value {
+    case .array(let items): .array(items.map { $0.json(withPlaceholders: withPlaceholders) })
     case .object(let members):
-      .object(members.map { JSONValue.Member($0.key, $0.value.json(redacting: redacting)) })
-    case _ where redacting && isSecret: .string("***")
+      .object(members.map { JSONValue.Member($0.key, $0.value.json(withPlaceholders: withPlaceholders)) })
     case .null: .null
-    case .bool(let bool): .bool(bool)
-    case .integer(let integer): .integer(integer)
-    case .double(let double): .double(double)
-    case .string(let string): .string(string)
+    case .bool(let bool): .bool(!isHidden && bool)
+    case .integer(let integer): .integer(isHidden ? 0 : integer)
+    case .double(let double): .double(isHidden ? 0 : double)
+    case .string(let string): .string(isHidden ? "***" : string)
     }
   }
 

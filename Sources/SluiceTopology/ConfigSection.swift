@@ -6,7 +6,7 @@ extension TopologyReader {
     _ node: YAMLNode?, keyPosition: SourcePosition?, plugin: String, named position: SourcePosition,
     into settings: inout SubscriberSettings
   ) {
-    guard let schema = schema(of: plugin, at: position) else {
+    guard let schema = schema(of: plugin, as: settings.isolation.user, at: position) else {
       if let node { blank(node) }
       return
     }
@@ -31,14 +31,14 @@ extension TopologyReader {
       return
     }
     settings.configJSON = text
-    settings.redactedConfigJSON = result.json(redacting: true).canonicalText
+    settings.placeholderConfigJSON = result.json(withPlaceholders: true).canonicalText
     result.positions(into: &settings.configPositions.value)
   }
 
-  private func schema(of plugin: String, at position: SourcePosition) -> ConfigSchema? {
+  private func schema(of plugin: String, as user: String?, at position: SourcePosition) -> ConfigSchema? {
     let description: PluginSchema
     do {
-      description = try plugins.describe(plugin: plugin, pluginDirectories: pluginDirectories)
+      description = try plugins.describe(plugin: plugin, pluginDirectories: pluginDirectories, as: user)
     } catch {
       sink.error(at: position, error.message, suggestion: error.suggestion, help: error.remedy)
       return nil

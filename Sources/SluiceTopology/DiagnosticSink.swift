@@ -5,12 +5,14 @@ final class DiagnosticSink {
   var texts = SourceTexts()
   private var found: [Diagnostic] = []
   private var suppressed = 0
-  private(set) var hasErrors = false
+  /// Those that are not shown included.
+  private(set) var errorCount = 0
+  var hasErrors: Bool { errorCount > 0 }
   /// Values that are wrong already, where a second error would only be an echo of the first.
   private var broken: Set<SourcePosition> = []
 
   func add(_ diagnostic: Diagnostic) {
-    if diagnostic.severity == .error { hasErrors = true }
+    if diagnostic.severity == .error { errorCount += 1 }
     // What stands under an anchor is seen once per alias, and found wrong once.
     if found.contains(diagnostic) || broken.contains(diagnostic.position) { return }
     if found.count < Limits.maxDiagnostics { found.append(diagnostic) } else { suppressed += 1 }

@@ -3,12 +3,22 @@ import Glibc
 /// Why a file could not be read.
 package struct FileReadError: Error {
   package var message: String
+  /// The remedy, from who looks at the file and refuses it: then `message` is a sentence of its own.
+  package var help: String?
+
+  package init(message: String, help: String? = nil) {
+    self.message = message
+    self.help = help
+  }
 }
 
 package enum FileReading {
   /// The whole file, at most `limit` bytes. With `regularOnly`, devices and pipes are refused, so that a path out of a
-  /// topology can't make the loader wait for ever.
-  package static func bytes(of path: String, limit: Int, regularOnly: Bool) throws(FileReadError) -> [UInt8] {
+  /// topology can't make the loader wait for ever. `inspect` may refuse the file by its owner and mode: those of what is
+  /// read, whatever takes the path's place meanwhile.
+  package static func bytes(
+    of path: String, limit: Int, regularOnly: Bool, inspect: (stat) throws(FileReadError) -> Void = { _ in }
+  ) throws(FileReadError) -> [UInt8] {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | (regularOnly ? O_NONBLOCK : 0))
     guard descriptor >= 0 else { throw FileReadError(message: reason(errno)) }
     defer { close(descriptor) }
@@ -17,6 +27,7 @@ package enum FileReading {
     let type = status.st_mode & S_IFMT
     guard type != S_IFDIR else { throw FileReadError(message: "it is a directory") }
     guard type == S_IFREG || !regularOnly else { throw FileReadError(message: "it is not a regular file") }
+    try inspect(status)
     var bytes: [UInt8] = []
     var chunk = [UInt8](repeating: 0, count: 64 << 10)
     while true {

@@ -1,3 +1,5 @@
+import SluiceCore
+
 extension JSONValue {
   /// Canonical text: no white space, members in their order, only `"`, `\` and control characters escaped, whole
   /// numbers exact, other numbers in the shortest form that reads back as the same.
@@ -15,7 +17,7 @@ extension JSONValue {
     case .double(let value):
       precondition(value.isFinite, "JSON has no infinity and no NaN; whoever made this value had to refuse them")
       text += value.description
-    case .string(let value): Self.write(value, to: &text)
+    case .string(let value): text.appendJSON(value)
     case .array(let items):
       text += "["
       for (index, item) in items.enumerated() {
@@ -27,31 +29,11 @@ extension JSONValue {
       text += "{"
       for (index, member) in members.enumerated() {
         if index > 0 { text += "," }
-        Self.write(member.key, to: &text)
+        text.appendJSON(member.key)
         text += ":"
         member.value.write(to: &text)
       }
       text += "}"
     }
-  }
-
-  private static func write(_ string: String, to text: inout String) {
-    text += "\""
-    for scalar in string.unicodeScalars {
-      switch scalar {
-      case "\"": text += "\\\""
-      case "\\": text += "\\\\"
-      case "\u{08}": text += "\\b"
-      case "\u{0C}": text += "\\f"
-      case "\n": text += "\\n"
-      case "\r": text += "\\r"
-      case "\t": text += "\\t"
-      case "\u{00}"..."\u{1F}":
-        let digits = String(scalar.value, radix: 16)
-        text += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-      default: text.unicodeScalars.append(scalar)
-      }
-    }
-    text += "\""
   }
 }

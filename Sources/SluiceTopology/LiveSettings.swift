@@ -98,13 +98,17 @@ package enum LiveSettings {
       .init("stream", "stream", \.stream, .drained),
       .init("auth", "authentication", \.authentication, .drained),
       .init("tls", "tls", \.tls, .drained),
+      // The certificate of the next handshake; connections that are open have had theirs.
+      .init("tls files", "tlsFiles", \.tlsFiles, .applied),
       .init("topic", "topic", \.topic, .nextConnections),
       .init("block_timeout", "blockTimeoutNanoseconds", \.blockTimeoutNanoseconds, .nextConnections),
       .init("when_full", "waitsWhenFull", \.waitsWhenFull, .nextConnections),
       .init("max_body", "maxBodyBytes", \.maxBodyBytes, .nextConnections),
       .init("header_timeout", "headerTimeoutNanoseconds", \.headerTimeoutNanoseconds, .nextConnections),
+      .init("body_timeout", "bodyTimeoutNanoseconds", \.bodyTimeoutNanoseconds, .nextConnections),
       .init("idle_timeout", "idleTimeoutNanoseconds", \.idleTimeoutNanoseconds, .nextConnections),
       .init("max_connections", "maxConnections", \.maxConnections, .nextConnections),
+      .init("socket", "socket", \.socket, .nextConnections),
     ]
   }
 

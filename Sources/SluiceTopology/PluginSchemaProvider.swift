@@ -30,6 +30,15 @@ package struct PluginLookupError: Error, Sendable, CustomStringConvertible {
 
 /// Finds plugins and reads their schemas.
 package protocol PluginSchemaProvider: Sendable {
-  /// `kindOrPath` as in `SubscriberSettings.plugin`; `pluginDirectories` as in `DaemonSettings.plugins`.
-  func describe(plugin kindOrPath: String, pluginDirectories: [String]) throws(PluginLookupError) -> PluginSchema
+  /// Told before any plugin is asked for: where the daemon that is described keeps its data.
+  func note(data: String)
+  /// `kindOrPath` as in `SubscriberSettings.plugin`; `pluginDirectories` as in `DaemonSettings.plugins`; `user`: who its code
+  /// is to be run as, nil for the daemon's own.
+  func describe(
+    plugin kindOrPath: String, pluginDirectories: [String], as user: String?
+  ) throws(PluginLookupError) -> PluginSchema
+}
+
+extension PluginSchemaProvider {
+  package func note(data: String) {}
 }

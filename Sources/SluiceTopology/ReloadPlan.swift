@@ -68,8 +68,10 @@ package struct ReloadPlan: Sendable, Equatable {
         Diagnostic(
           at: top, "daemon.\(row.key) can't change while the daemon runs: \(row.why)", help: Self.remedy))
     }
-    if diff.identitiesChanged {
-      refusals.append(Diagnostic(at: top, "identities can't change while the daemon runs", help: Self.remedy))
+    if (old.identities == nil) != (new.identities == nil) {
+      refusals.append(
+        Diagnostic(
+          at: top, "identities can't come or go while the daemon runs; their file may change", help: Self.remedy))
     }
     refusals += Self.collisions(from: old, to: new) + Self.secondReaders(from: old, to: new, diff.sources)
     self.refusals = refusals

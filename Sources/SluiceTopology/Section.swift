@@ -194,7 +194,7 @@ struct Section {
 }
 
 /// What a stream, source or subscriber may be called: `[a-z][a-z0-9_-]*`, at most `Limits.maxNameCharacters`.
-func isValidName(_ name: String) -> Bool {
+package func isValidName(_ name: String) -> Bool {
   guard let first = name.utf8.first, (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(first) else { return false }
   guard name.utf8.count <= Limits.maxNameCharacters else { return false }
   return name.utf8.allSatisfy { byte in

@@ -24,11 +24,14 @@ extension TopologyReader {
     settings.ackDeadlineNanoseconds = section.duration("ack_deadline", in: Limits.ackDeadlineNanoseconds)
     settings.publish = section["publish"].map { publications($0, path, streams: streams, entry) } ?? []
     settings.deadLetter = deadLetter(section, path, streams: streams, entry)
+    let errors = sink.errorCount
     if let isolation = section["isolation"] {
       settings.isolation = self.isolation(isolation, "\(path).isolation", section) ?? .automatic
     }
+    let isIsolationKnown = sink.errorCount == errors
     settings.start = section["start"].flatMap { start($0, "\(path).start") } ?? .oldest
-    if let plugin, let node = section["plugin"] {
+    // The plugin is asked for its schema as whom `isolation` says, so where that can't be read it is not asked.
+    if let plugin, isIsolationKnown, let node = section["plugin"] {
       readConfig(
         section["config"], keyPosition: section.keyPosition("config"), plugin: plugin, named: node.position,
         into: &settings)

@@ -43,6 +43,12 @@ package struct SubscriberSettings: Sendable, Equatable {
     case automatic
     case thread
     case process(user: String?, memoryBytes: Int?)
+
+    /// Nil: the daemon's own.
+    package var user: String? {
+      guard case .process(let user, _) = self else { return nil }
+      return user
+    }
   }
 
   package struct Publication: Sendable, Equatable {
@@ -75,8 +81,8 @@ package struct SubscriberSettings: Sendable, Equatable {
   package var start = StartPosition.oldest
   /// The plugin's config: canonical JSON, defaults applied, sizes in bytes, durations in nanoseconds.
   package var configJSON = "{}"
-  /// The same with every secret blanked: what may be shown.
-  package var redactedConfigJSON = "{}"
+  /// The same with placeholders for what the plugin's schema calls secret: for code of the plugin's that only looks.
+  package var placeholderConfigJSON = "{}"
   /// Where the name stands.
   package var position: Unequated<SourcePosition>
   /// JSON Pointer into `configJSON` → where its value stands. The root is "".

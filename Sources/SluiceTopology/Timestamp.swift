@@ -1,3 +1,5 @@
+import Glibc
+
 /// Points in time as RFC 3339 writes them: `2026-08-01T10:00:00Z`, with fractions and offsets; seconds may be left
 /// out, and so may the time (midnight UTC).
 package enum Timestamp {
@@ -18,6 +20,29 @@ package enum Timestamp {
     let (scaled, tooLarge) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
     let (sum, overflow) = scaled.addingReportingOverflow(fraction)
     return tooLarge || overflow ? nil : sum
+  }
+
+  /// In UTC, with milliseconds.
+  package static func text(_ wall: Int64) -> String { text(wall, digits: 3) }
+
+  /// In UTC and to the nanosecond: what is read back is the same point in time.
+  package static func exactText(_ wall: Int64) -> String { text(wall, digits: 9) }
+
+  private static func text(_ wall: Int64, digits: Int) -> String {
+    let (whole, part) = wall.quotientAndRemainder(dividingBy: 1_000_000_000)
+    // Before 1970 too a fraction counts onwards from its second.
+    var seconds = time_t(part < 0 ? whole - 1 : whole)
+    let nanoseconds = part < 0 ? part + 1_000_000_000 : part
+    var parts = tm()
+    gmtime_r(&seconds, &parts)
+    func padded(_ n: Int, _ width: Int) -> String {
+      let text = String(n)
+      return String(repeating: "0", count: max(0, width - text.count)) + text
+    }
+    func two(_ n: Int32) -> String { padded(Int(n), 2) }
+    return "\(padded(Int(parts.tm_year) + 1900, 4))-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
+      + "T\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec))."
+      + "\(padded(Int(nanoseconds), 9).prefix(digits))Z"
   }
 
   /// The clock part with its zone, as seconds to add to the day's beginning in UTC.

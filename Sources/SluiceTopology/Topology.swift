@@ -56,14 +56,19 @@ package struct DaemonSettings: Sendable, Equatable {
 
 /// An address to listen on.
 package struct ListenAddress: Sendable, Hashable, CustomStringConvertible {
+  /// Each has ports of its own.
+  package enum Transport: Sendable { case tcp, udp }
+
   /// A name or a literal address without brackets; `0.0.0.0` when the file gives only a port.
   package var host: String
   /// 0: the system chooses.
   package var port: Int
+  package var transport: Transport
 
-  package init(host: String, port: Int) {
+  package init(host: String, port: Int, transport: Transport = .tcp) {
     self.host = host
     self.port = port
+    self.transport = transport
   }
 
   package var isWildcard: Bool { host == "0.0.0.0" || host == "::" }
@@ -106,22 +111,19 @@ package struct StreamSettings: Sendable, Equatable {
 
 /// One entry of `sources:`.
 package struct SourceSettings: Sendable, Equatable {
-  package enum Kind: String, Sendable, CaseIterable { case tcp, http, stdin }
+  package enum Kind: String, Sendable, CaseIterable { case tcp, http, udp, stdin }
   /// How bytes become records; HTTP has its own way.
   package enum Framing: String, Sendable, CaseIterable {
     /// The protocol of `docs/wire-protocol.md`.
     case sluice
     /// Each line is a record.
     case lines
+    /// RFC 5424 and 3164: `docs/syslog.md`.
     case syslog
+    /// Each datagram is a record.
+    case messages
   }
   package enum Authentication: String, Sendable, CaseIterable { case none, optional, required }
-  package struct TLS: Sendable, Equatable {
-    package var certificate: String
-    package var key: String
-    package var clientCA: String?
-  }
-
   package var name: String
   package var kind: Kind
   package var framing: Framing
@@ -129,7 +131,10 @@ package struct SourceSettings: Sendable, Equatable {
   package var listen: ListenAddress?
   package var stream: String
   package var authentication: Authentication
+  /// What is asked of connections; nil: they are plain.
   package var tls: TLS?
+  /// Where the certificates of `tls` are; nil without it.
+  package var tlsFiles: TLSFiles?
   /// The topic of records that bring none.
   package var topic: String
   /// The stream's `block_timeout` unless the source has its own.
@@ -139,7 +144,9 @@ package struct SourceSettings: Sendable, Equatable {
   /// HTTP: the largest body.
   package var maxBodyBytes = Limits.defaultMaxBodyBytes
   package var headerTimeoutNanoseconds = Limits.defaultHeaderTimeoutNanoseconds
+  package var bodyTimeoutNanoseconds = Limits.defaultBodyTimeoutNanoseconds
   package var idleTimeoutNanoseconds = Limits.defaultIdleTimeoutNanoseconds
   package var maxConnections = Limits.defaultMaxConnections
+  package var socket = SocketOptions()
   package var position: Unequated<SourcePosition>
 }

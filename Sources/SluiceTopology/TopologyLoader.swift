@@ -46,7 +46,9 @@ package enum TopologyLoader {
   }
 
   private struct NoPlugins: PluginSchemaProvider {
-    func describe(plugin kindOrPath: String, pluginDirectories: [String]) throws(PluginLookupError) -> PluginSchema {
+    func describe(
+      plugin kindOrPath: String, pluginDirectories: [String], as user: String?
+    ) throws(PluginLookupError) -> PluginSchema {
       throw PluginLookupError(message: "no plugin is looked at")
     }
   }
@@ -61,15 +63,14 @@ package enum TopologyLoader {
 
   static func load(
     bytes: [UInt8], name: String, environment: [String: String], plugins: any PluginSchemaProvider,
-    unserved: [UnservedFeatures.Feature] = UnservedFeatures.all
+    checksAuthentication: Bool = true
   ) -> TopologyResult {
     let sink = DiagnosticSink()
     var includes = Includes(environment: environment, sink: sink)
     guard let root = includes.root(bytes, file: name) else { return .failed(sink.sorted()) }
     let reader = TopologyReader(plugins: plugins, sink: sink)
     let topology = reader.read(root, file: name)
-    UnservedFeatures.check(root, against: unserved, sink: sink)
-    if !unserved.isEmpty, let topology { UnservedFeatures.checkDefaults(topology, root, sink: sink) }
+    if checksAuthentication, let topology { AuthenticationCheck.check(topology, root, sink: sink) }
     guard var topology, !sink.hasErrors else { return .failed(sink.sorted()) }
     topology.files = includes.files + includes.interpolation.files
     topology.texts = sink.texts

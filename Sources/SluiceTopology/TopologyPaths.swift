@@ -15,11 +15,11 @@ extension Topology {
     topology.identities = identities.map(made)
     topology.sources = sources.map { source in
       var source = source
-      if var tls = source.tls {
-        tls.certificate = made(tls.certificate)
-        tls.key = made(tls.key)
-        tls.clientCA = tls.clientCA.map(made)
-        source.tls = tls
+      if var files = source.tlsFiles {
+        files.certificate = made(files.certificate)
+        files.key = made(files.key)
+        files.clientCA = files.clientCA.map(made)
+        source.tlsFiles = files
       }
       return source
     }

@@ -23,6 +23,7 @@ final class TopologyReader {
     guard let top = Section(root, path: "the topology", at: start, known: Self.topKeys, sink: sink) else { return nil }
     if let version = top.required("sluice", "1") { checkVersion(version) }
     let daemon = self.daemon(top)
+    plugins.note(data: daemon.data)
     let identities = top["identities"].flatMap { top.path($0, "identities") }
     streamNames = names(top["streams"])
     sourceNames = names(top["sources"]) + publishers(top["subscribers"])
@@ -211,6 +212,7 @@ extension ListenAddress {
 
   /// Whether both can't be bound at once.
   func collides(with other: ListenAddress) -> Bool {
-    port == other.port && port != 0 && (host == other.host || isWildcard || other.isWildcard)
+    transport == other.transport && port == other.port && port != 0
+      && (host == other.host || isWildcard || other.isWildcard)
   }
 }

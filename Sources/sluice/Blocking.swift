@@ -8,11 +8,21 @@ enum Blocking {
     _ threadName: String, _ work: @escaping @Sendable () throws(Failure) -> Value
   ) async throws(Failure) -> Value {
     let result = await withCheckedContinuation { continuation in
-      _ = OSThread(name: threadName, stackBytes: 8 << 20) {
-        continuation.resume(returning: Result { () throws(Failure) in try work() })
-      }
+      start(threadName) { continuation.resume(returning: Result { () throws(Failure) in try work() }) }
     }
     return try result.get()
+  }
+
+  /// Where no thread is to be had the work waits until there is.
+  private static func start(_ name: String, _ body: @escaping @Sendable () -> Void) {
+    do throws(OSThread.Failure) {
+      _ = try OSThread(starting: name, stackBytes: 8 << 20, body: body)
+    } catch {
+      Task {
+        try? await Task.sleep(nanoseconds: UInt64(Limits.threadRetryNanoseconds))
+        start(name, body)
+      }
+    }
   }
 
   /// Waits on the calling thread, which is not one of the pool's, for async work to end.

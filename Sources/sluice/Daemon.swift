@@ -5,6 +5,7 @@ import NIOCore
 import NIOPosix
 import SluiceCore
 import SluiceHost
+import SluiceIdentity
 import SluiceIngest
 import SluiceJournal
 import SluiceTopology
@@ -25,7 +26,7 @@ actor Daemon {
   let logger: Logger
   let storage: any LogStorage
   let group: MultiThreadedEventLoopGroup
-  let view = DaemonView()
+  let view: DaemonView
   var topology: Topology
   var parts = RunningParts()
   /// Of the topology that runs; 0 while the first is started.
@@ -35,6 +36,14 @@ actor Daemon {
   /// A SIGHUP that no reload has begun to answer.
   var isReloadDue = false
   var isStopping = false
+  /// While a reload waits for subscribers to start.
+  var starting: StartPatience?
+  /// Subscribers that a reload has ended in vain, until their plugins return.
+  var leftBehind: [LeftBehind] = []
+  /// The next try of each subscriber that could not be brought back.
+  var comebackTries: [String: Task<Void, Never>] = [:]
+  /// Cursors that a failed reload has made and that a subscriber it left behind holds until its plugin returns, by name.
+  var unforgotten: [String: (holder: SubscriberInstance, logs: [StreamLog])] = [:]
   var retirement: Task<Void, Never>?
   var control: ControlServer?
   let watchdog = Watchdog()
@@ -43,11 +52,17 @@ actor Daemon {
   /// Orphans that the log has told of.
   var toldOrphans: Set<String> = []
   let plugins: [String: LoadedPlugin]
+  let identities: IdentityAuthority
+  /// Of the first generation; those that run have their own.
+  let tls: [String: TLSMaterial]
 
   init(_ loaded: LoadedTopology, from origin: TopologyOrigin, storage: any LogStorage, logger: Logger) {
     topology = loaded.topology
     plugins = loaded.plugins
+    identities = IdentityAuthority(loaded.identities) { logger.notice(refusal: $0) }
+    tls = loaded.tls
     self.origin = origin
+    view = DaemonView(origin.library)
     self.logger = logger
     self.storage = storage
     group = MultiThreadedEventLoopGroup(numberOfThreads: topology.daemon.eventLoops ?? System.coreCount)
@@ -69,8 +84,12 @@ actor Daemon {
       guard let plugin = plugins[settings.name] else { preconditionFailure("a checked subscriber has its plugin") }
       parts.subscribers[settings.name] = try await start(settings, plugin)
     }
-    for settings in topology.sources { parts.sources[settings.name] = try await start(settings) }
-    parts.admin = try await startAdmin(topology.daemon.admin)
+    for settings in topology.sources {
+      let socket = try await socket(on: settings.listen, of: settings.name, settings.socket)
+      parts.sources[settings.name] = try await start(settings, on: socket, tls: tls[settings.name])
+    }
+    let admin = topology.daemon.admin
+    parts.admin = try await startAdmin(admin, on: socket(on: admin, of: nil))
     try await startControl()
     generation = 1
     show()
@@ -93,17 +112,21 @@ actor Daemon {
   func stop() async -> Bool {
     isStopping = true
     view.setStopping()
-    await lastChange?.value
     logger.info("stopping")
+    // A reload that is under way gives up where it stands.
+    starting?.end()
+    PluginLibrary.endLooks()
+    await lastChange?.value
     await stopControl()
     retirement?.cancel()
+    for next in comebackTries.values { next.cancel() }
     var sources = Array(parts.sources.values) + parts.retired + [parts.admin].compactMap(\.self)
     // Nobody is to wait in the queue of a socket that is not accepted on.
     for place in sources.indices { sources[place].socket = nil }
     parts.sources = [:]
     parts.admin = nil
     await drain(sources)
-    let clean = await deliverRest()
+    let clean = await stopSubscribers()
     await close(Array(parts.streams.values))
     // Loops have no connections any more; if they fail to end, the process ends them.
     try? await group.shutdownGracefully()
@@ -122,15 +145,15 @@ actor Daemon {
   }
 
   /// Lets subscribers come to the end of their streams, then stops them. True if all did.
-  private func deliverRest() async -> Bool {
+  private func stopSubscribers() async -> Bool {
     let deadline = Clock.monotonic() + Limits.drainNanoseconds
+    await deliverRest { Clock.monotonic() < deadline }
     let subscribers = parts.subscribers.values.map(\.instance)
     return await withTaskGroup(of: (String, Bool).self) { group in
       for subscriber in subscribers {
         group.addTask {
           let stopped = await Blocking.run("stop") { () throws(Never) in
-            Daemon.deliverRest(of: subscriber, until: deadline)
-            return subscriber.stop(deadline: deadline + Limits.drainNanoseconds) == .stopped
+            subscriber.stop(deadline: deadline + Limits.drainNanoseconds) == .stopped
           }
           return (subscriber.name, stopped)
         }
@@ -141,19 +164,6 @@ actor Daemon {
         logger.error("subscriber did not stop in time", metadata: ["subscriber": "\(name)"])
       }
       return clean
-    }
-  }
-
-  /// Waits while the subscriber gets nearer to the end of its streams; one that makes no progress is not waited for.
-  private static func deliverRest(of subscriber: SubscriberInstance, until deadline: Int64) {
-    let pause = Doorbell()
-    var (last, movedAt) = (UInt64.max, Clock.monotonic())
-    while Clock.monotonic() < deadline {
-      let left = subscriber.status.streams.reduce(0) { $0 + $1.lag.records }
-      let now = Clock.monotonic()
-      if left < last { (last, movedAt) = (left, now) }
-      guard left > 0, now - movedAt < Limits.drainStallNanoseconds else { return }
-      pause.wait(until: now + Limits.drainPollNanoseconds)
     }
   }
 

@@ -18,6 +18,8 @@ extension Daemon {
         return (taken, taken.remade == nil ? nil : taken.save())
       }
       directory = taken
+      await Blocking.run("recover") { () throws(Never) in PluginLibrary.removeLeftovers(in: path) }
+      tellCopies()
       if let reason = taken.remade {
         logger.notice(
           "the registry of streams was made anew from the directories; what was wiped before can't be recognised",
@@ -29,6 +31,12 @@ extension Daemon {
         message: "the data directory: \(error)",
         status: error.kind == .locked ? ExitStatus.temporary : ExitStatus.ioError)
     }
+  }
+
+  /// Says so when copies of plugins are not where they should be.
+  func tellCopies() {
+    guard let why = origin.library.takeCopyWarning() else { return }
+    logger.warning("no copy of a plugin could be put into the data directory", metadata: ["why": "\(why)"])
   }
 
   /// Before streams are added: directories may have come since the last look.

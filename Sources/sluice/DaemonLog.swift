@@ -78,9 +78,10 @@ final class LogOutput: Sendable {
     isFile = false
   }
 
-  /// A file to append to, or nil with errno set.
+  /// A file to append to, or nil with errno set. A named pipe that nobody reads is ENXIO, and one that is full loses lines:
+  /// whoever reads the log must not be able to stop the daemon.
   init?(file path: String) {
-    descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o640)
+    descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0o640)
     isFile = true
     if descriptor < 0 { return nil }
   }
@@ -98,20 +99,6 @@ final class LogOutput: Sendable {
         rest = rest.dropFirst(n)
       }
     }
-  }
-}
-
-/// RFC 3339 in UTC with milliseconds.
-enum Timestamp {
-  static func text(_ wall: Int64) -> String {
-    var seconds = time_t(wall / 1_000_000_000)
-    var parts = tm()
-    gmtime_r(&seconds, &parts)
-    func two(_ n: Int32) -> String { n < 10 ? "0\(n)" : "\(n)" }
-    let milliseconds = wall / 1_000_000 % 1000
-    let fraction = String(repeating: "0", count: milliseconds < 10 ? 2 : milliseconds < 100 ? 1 : 0) + "\(milliseconds)"
-    return "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
-      + "T\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec)).\(fraction)Z"
   }
 }
 

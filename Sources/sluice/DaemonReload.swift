@@ -1,26 +1,51 @@
 // Changing what runs to what the file says now, as one transaction.
 //
 //   1. read and check the file, its plugins' own checks included; plan (`ReloadPlan`). Nothing is touched so far.
-//   2. beside what runs: open new streams, tell changed ones, start new subscribers.
-//   3. each changed subscriber: end it behind its batch, start it anew on its cursor.
+//   2. make ready, beside what runs: open new streams, tell changed ones, listen on new addresses, open the log, have new and
+//      changed subscribers start without anything to deliver (`DaemonHandover.swift`).
+//   3. hand over: each changed subscriber ends behind its batch, and its successor goes on at its cursor.
 //   4. start new and changed sources; a changed one accepts on the socket of the one before, which still accepts too.
-//   5. from here nothing can fail: the generation is the new one. Sources that were replaced or removed stop accepting.
+//      One of which only the certificates are new is given those in 5 instead, and goes on.
+//   5. from here nothing can fail: the generation is the new one, and so are the identities: who is none of them any more is
+//      sent away by whatever serves it. Sources that were replaced or removed stop accepting.
 //      Connections of a replaced one go on under the settings that they came under, unless those must not any more;
 //      other connections are answered and closed, within `Limits.drainNanoseconds`.
 //   6. removed subscribers end, removed streams close.
 //
 // What fails in 2 to 4 is undone from the last step back: what was started ends, what was ended starts again with the
-// settings that it had. Whatever the outcome, what did not change is not touched.
+// settings that it had. What mostly fails (a port that is taken, a config that does not work) does so in 2, before any
+// subscriber was ended. Three things of 2 are in force meanwhile and taken back afterwards: settings of streams, the log, and
+// a config that a running plugin goes on with, which delivers by it until then. Whatever the outcome, what did not change is
+// not touched.
+//
+// An old instance that does not return from its plugin can't be started again at once: it is as soon as it returns.
+// A daemon that is told to stop goes no step further: what is under way is undone.
 
 import Logging
 import SluiceCore
 import SluiceHost
+import SluiceIdentity
 import SluiceIngest
 import SluiceJournal
 import SluiceTopology
 
 extension Daemon {
-  private typealias Undo = @Sendable (isolated Daemon) async -> Void
+  typealias Undo = @Sendable (isolated Daemon) async -> Void
+
+  /// What a reload has made so far, and how it is taken back.
+  struct Making {
+    /// By the source's name.
+    var sockets: [String: ListeningSocket] = [:]
+    var adminSocket: ListeningSocket?
+    /// Started, and without cursors yet.
+    var subscribers: [String: RunningSubscriber] = [:]
+    /// Subscribers that go on with another config.
+    var reconfigured: Set<String> = []
+    var sources: [RunningSource] = []
+    var admin: RunningSource?
+    var warnings: [Diagnostic] = []
+    var undo: [Undo] = []
+  }
 
   /// SIGHUP: reloads when what goes before is done. Signals that come until then are answered by the same reload.
   func reloadSoon() {
@@ -42,23 +67,29 @@ extension Daemon {
 
   private func perform(dryRun: Bool) async -> ReloadOutcome {
     guard !isStopping else {
-      return ReloadOutcome(kind: .refused, generation: generation, failure: "the daemon is stopping")
+      return ReloadOutcome(kind: .refused, generation: generation, failure: Self.isStoppingText)
     }
     if !dryRun { isReloadDue = false }
     var outcome = ReloadOutcome(kind: .refused, generation: generation)
     do throws(LoadedTopology.Failure) {
       let origin = origin
       let next = try await Blocking.run("reload") { () throws(LoadedTopology.Failure) in try origin.reload() }
+      tellCopies()
       let plan = ReloadPlan(from: topology, to: next.topology, restarts: restarts(for: next))
       outcome.plan = plan
-      outcome.diagnostics = next.warnings + plan.refusals
+      outcome.diagnostics = next.warnings + plan.refusals + stuck(in: plan, next.topology)
       if plan.refusals.isEmpty {
         outcome.kind = dryRun ? .planned : .applied
-        if !dryRun { outcome.failure = await carryOut(plan, next) }
+        if !dryRun {
+          let (failure, warnings) = await carryOut(plan, next)
+          outcome.failure = failure
+          outcome.diagnostics += warnings
+        }
         if outcome.failure != nil { outcome.kind = .failed }
       }
     } catch {
       switch error {
+      case _ where isStopping: outcome.failure = Self.isStoppingText
       case .unreadable(let why): outcome.failure = why
       case .mistakes(let diagnostics): outcome.diagnostics = diagnostics
       }
@@ -72,9 +103,22 @@ extension Daemon {
   /// Subscribers whose plugin's file is another than the one that runs, or that do not run.
   private func restarts(for next: LoadedTopology) -> [String: String] {
     parts.subscribers.compactMapValues { running in
-      let state = running.instance.status.state
-      if state == .stopped || state == .stuck { return "not running" }
-      return next.plugins[running.settings.name].map { $0 !== running.plugin } ?? false ? "plugin file" : nil
+      // One whose plugin has not returned can't be started anew: unless it is changed, it is let be.
+      if running.instance.hasEnded { return "not running" }
+      return next.plugins[running.settings.name].flatMap { $0.isOfSameFile(as: running.plugin) ? nil : "plugin file" }
+    }
+  }
+
+  /// Subscribers that stay as they are because their plugins do not return, for the answer.
+  private func stuck(in plan: ReloadPlan, _ next: Topology) -> [Diagnostic] {
+    plan.subscribers.untouched.compactMap { name in
+      guard let status = parts.subscribers[name]?.instance.status, status.state == .stuck else { return nil }
+      return next.diagnostic(
+        at: settings(name, in: next.subscribers, \.name).position.value, .warning,
+        "subscriber \(name) is stuck in its plugin, and is left as it is: \(status.lastError)",
+        help: status.isIsolated
+          ? "its process is killed when its time is over, and another started"
+          : "only a restart of the daemon ends what does not return; with `isolation: process` it is killed")
     }
   }
 
@@ -93,116 +137,53 @@ extension Daemon {
 
   // MARK: The transaction
 
-  /// Nil when `next` runs, else why it does not.
-  private func carryOut(_ plan: ReloadPlan, _ next: LoadedTopology) async -> String? {
-    var undo: [Undo] = []
-    var sources: [RunningSource] = []
-    var admin = parts.admin
+  private static let isStoppingText = "the daemon is stopping"
+
+  /// Between two steps of a change: a daemon that is to stop does not go on with it.
+  func proceed() throws(DaemonError) {
+    guard !isStopping else { throw DaemonError(message: Self.isStoppingText, status: ExitStatus.unavailable) }
+  }
+
+  /// `failure`: nil when `next` runs, else why it does not.
+  private func carryOut(
+    _ plan: ReloadPlan, _ next: LoadedTopology
+  ) async -> (failure: String?, warnings: [Diagnostic]) {
+    var making = Making(admin: parts.admin)
     do throws(DaemonError) {
-      let names = Set(topology.streams.map(\.name) + next.topology.streams.map(\.name))
-      if !plan.streams.added.isEmpty { try await lookAgain() }
-      for name in plan.streams.added {
-        try await open(settings(name, in: next.topology.streams, \.name), among: names)
-        undo.append { await $0.close(stream: name) }
-      }
-      for change in plan.streams.changed {
-        guard let before = parts.streams[change.name]?.settings else { preconditionFailure("what changes runs") }
-        try reconfigure(settings(change.name, in: next.topology.streams, \.name))
-        undo.append { $0.restore(before) }
-      }
-      for name in plan.subscribers.added {
-        let settings = settings(name, in: next.topology.subscribers, \.name)
-        let logs = settings.streams.compactMap { parts.streams[$0]?.log }
-        let fresh = logs.filter { log in !log.cursorNames.contains { $0.name == name } }
-        // A cursor of one that never ran would hold the stream for nobody.
-        undo.append { _ in for log in fresh { _ = log.forgetCursor(name) } }
-        let started = try await start(settings, plugin(of: name, in: next))
-        parts.subscribers[name] = started
-        undo.append { await $0.takeBack(started) }
-      }
-      for change in plan.subscribers.changed {
-        if try await reconfigure(change, from: next, &undo) { continue }
-        try await replace(change.name, from: next, &undo)
-      }
-      for name in plan.sources.added + plan.sources.changed.map(\.name) {
-        let started = try await start(settings(name, in: next.topology.sources, \.name))
-        sources.append(started)
-        undo.append { await $0.drain([started]) }
-      }
-      try changeLog(to: next.topology.daemon, &undo)
-      if plan.daemon?.settings.contains("admin") == true { admin = try await startAdmin(next.topology.daemon.admin) }
+      try proceed()
+      try await makeStreams(plan, next, &making)
+      try await listen(plan, next, &making)
+      try changeLog(to: next.topology.daemon, &making.undo)
+      try await makeSubscribers(plan, next, &making)
+      try await handOver(plan, next, &making)
+      try await startSources(plan, next, &making)
     } catch {
-      for step in undo.reversed() { await step(self) }
+      for step in making.undo.reversed() { await step(self) }
       show()
       await lookForOrphans()
-      return error.message
+      return (error.message, [])
     }
-    await adopt(plan, next.topology, sources, admin)
-    return nil
+    identities.replace(with: next.identities)
+    renewTLS(plan, next)
+    if next.topology.identities != nil { logger.info("reload: \(next.identities.count) identities") }
+    await adopt(plan, next.topology, making.sources, making.admin)
+    return (nil, making.warnings)
   }
 
-  /// Also when nothing of it is new: a file that was moved away is let go, as those expect that rotate logs.
-  private func changeLog(to settings: DaemonSettings, _ undo: inout [Undo]) throws(DaemonError) {
-    let before = topology.daemon
-    try DaemonLog.change(to: settings)
-    // What could be opened before can't fail but by the world's fault, and then lines are lost, not the daemon.
-    undo.append { _ in try? DaemonLog.change(to: before) }
-  }
-
-  private func settings<Settings>(_ name: String, in all: [Settings], _ key: KeyPath<Settings, String>) -> Settings {
-    guard let found = all.first(where: { $0[keyPath: key] == name }) else {
-      preconditionFailure("a plan names what its topology has")
+  private func makeStreams(
+    _ plan: ReloadPlan, _ next: LoadedTopology, _ making: inout Making
+  ) async throws(DaemonError) {
+    let names = Set(topology.streams.map(\.name) + next.topology.streams.map(\.name))
+    if !plan.streams.added.isEmpty { try await lookAgain() }
+    for name in plan.streams.added {
+      let isFresh = try await open(settings(name, in: next.topology.streams, \.name), among: names)
+      making.undo.append { await $0.takeBack(stream: name, fresh: isFresh) }
     }
-    return found
-  }
-
-  private func plugin(of name: String, in loaded: LoadedTopology) -> LoadedPlugin {
-    guard let plugin = loaded.plugins[name] else { preconditionFailure("a checked subscriber has its plugin") }
-    return plugin
-  }
-
-  /// Lets a subscriber of which nothing but its plugin's config is new go on with that. False: it takes another instance.
-  private func reconfigure(
-    _ change: ReloadPlan.Change, from next: LoadedTopology, _ undo: inout [Undo]
-  ) async throws(DaemonError) -> Bool {
-    let name = change.name
-    guard change.settings == ["config"], let before = parts.subscribers[name] else { return false }
-    let settings = settings(name, in: next.topology.subscribers, \.name)
-    switch await offer(settings.configJSON, to: before) {
-    case .needsNew: return false
-    case .failed(let why): throw DaemonError(message: "subscriber \(name): \(why)", status: ExitStatus.unavailable)
-    case .applied:
-      parts.subscribers[name]?.settings = settings
-      undo.append { await $0.configureBack(before) }
-      return true
+    for change in plan.streams.changed {
+      guard let before = parts.streams[change.name]?.settings else { preconditionFailure("what changes runs") }
+      try reconfigure(settings(change.name, in: next.topology.streams, \.name))
+      making.undo.append { $0.restore(before) }
     }
-  }
-
-  private func offer(_ configJSON: String, to subscriber: RunningSubscriber) async -> SubscriberInstance.ConfigOutcome {
-    await Blocking.run("configure") { () throws(Never) in subscriber.instance.reconfigure(configJSON) }
-  }
-
-  /// Undoes that: with another instance, if the plugin does not want the old config back.
-  private func configureBack(_ before: RunningSubscriber) async {
-    if await offer(before.settings.configJSON, to: before) == .applied {
-      parts.subscribers[before.settings.name] = before
-    } else {
-      _ = await end(before)
-      await bringBack(before)
-    }
-  }
-
-  private func replace(_ name: String, from next: LoadedTopology, _ undo: inout [Undo]) async throws(DaemonError) {
-    guard let before = parts.subscribers[name] else { preconditionFailure("what changes runs") }
-    guard await end(before) else {
-      throw DaemonError(
-        message: "subscriber \(name): its plugin did not return in time, and was left behind with its cursor",
-        status: ExitStatus.unavailable)
-    }
-    undo.append { await $0.bringBack(before) }
-    let started = try await start(settings(name, in: next.topology.subscribers, \.name), plugin(of: name, in: next))
-    parts.subscribers[name] = started
-    show(ended: [before.counts])
   }
 
   /// Undoes what an open stream was told.
@@ -214,28 +195,62 @@ extension Daemon {
     }
   }
 
-  /// Undoes the start of a new subscriber.
-  private func takeBack(_ started: RunningSubscriber) async {
-    _ = await end(started)
-    parts.subscribers[started.settings.name] = nil
+  /// New sources, and those that another takes the place of.
+  private func sources(of plan: ReloadPlan, in next: LoadedTopology) -> [SourceSettings] {
+    (plan.sources.added + plan.sources.changed.filter { $0.effect > .applied }.map(\.name)).map {
+      settings($0, in: next.topology.sources, \.name)
+    }
   }
 
-  /// Undoes the end of one that was changed, and the start of its successor if it came to that.
-  private func bringBack(_ before: RunningSubscriber) async {
-    let name = before.settings.name
-    var ended = before
-    if let successor = parts.subscribers[name], successor.instance !== before.instance {
-      _ = await end(successor)
-      ended = successor
+  private func isAdminMoved(_ plan: ReloadPlan) -> Bool { plan.daemon?.settings.contains("admin") == true }
+
+  /// Has every socket that sources are to accept on; nobody accepts on a new one yet.
+  private func listen(
+    _ plan: ReloadPlan, _ next: LoadedTopology, _ making: inout Making
+  ) async throws(DaemonError) {
+    for settings in sources(of: plan, in: next) {
+      keepOptions(ofSocketOn: settings.listen, for: settings.name, &making.undo)
+      making.sockets[settings.name] = try await socket(on: settings.listen, of: settings.name, settings.socket)
     }
-    do throws(DaemonError) {
-      parts.subscribers[name] = try await start(before.settings, before.plugin)
-      show(ended: [ended.counts])
-    } catch {
-      // It stays among the parts, so that `/ready` and `status` show it, and the next reload starts it.
-      parts.subscribers[name] = before
-      logger.critical("\(error.message); it does not run until a reload starts it")
+    if isAdminMoved(plan) {
+      keepOptions(ofSocketOn: next.topology.daemon.admin, for: nil, &making.undo)
+      making.adminSocket = try await socket(on: next.topology.daemon.admin, of: nil)
     }
+  }
+
+  /// A socket that is there already, and is about to be told what another source or the admin listener wants of it.
+  private func keepOptions(ofSocketOn address: ListenAddress?, for name: String?, _ undo: inout [Undo]) {
+    guard let held = address.flatMap({ parts.socket(on: $0, of: name) }) else { return }
+    let before = parts.sources.values.first { $0.socket === held }?.settings?.socket ?? SocketOptions()
+    // What it was told before it was told at its start; at worst buffers of connections to come have another size.
+    undo.append { _ in try? held.configure(before) }
+  }
+
+  private func startSources(
+    _ plan: ReloadPlan, _ next: LoadedTopology, _ making: inout Making
+  ) async throws(DaemonError) {
+    for settings in sources(of: plan, in: next) {
+      try proceed()
+      let started = try await start(settings, on: making.sockets[settings.name], tls: next.tls[settings.name])
+      making.sources.append(started)
+      making.undo.append { await $0.drain([started]) }
+    }
+    if isAdminMoved(plan) { making.admin = try await startAdmin(next.topology.daemon.admin, on: making.adminSocket) }
+  }
+
+  /// Also when nothing of it is new: a file that was moved away is let go, as those expect that rotate logs.
+  private func changeLog(to settings: DaemonSettings, _ undo: inout [Undo]) throws(DaemonError) {
+    let before = topology.daemon
+    try DaemonLog.change(to: settings)
+    // What could be opened before can't fail but by the world's fault, and then lines are lost, not the daemon.
+    undo.append { _ in try? DaemonLog.change(to: before) }
+  }
+
+  func settings<Settings>(_ name: String, in all: [Settings], _ key: KeyPath<Settings, String>) -> Settings {
+    guard let found = all.first(where: { $0[keyPath: key] == name }) else {
+      preconditionFailure("a plan names what its topology has")
+    }
+    return found
   }
 
   /// The new generation is what runs: everything of it is started.
@@ -269,13 +284,18 @@ extension Daemon {
     topology = next
     generation += 1
     await dismiss(leaving)
-    for subscriber in subscribers {
-      if await !end(subscriber) {
-        logger.error("subscriber did not stop in time", metadata: ["subscriber": "\(subscriber.settings.name)"])
-      }
-    }
+    await end(subscribers)
     for name in plan.streams.removed { await close(stream: name) }
     await lookForOrphans()
+  }
+
+  /// Sources of which nothing but their certificates is new go on, and can't fail in that.
+  private func renewTLS(_ plan: ReloadPlan, _ next: LoadedTopology) {
+    for change in plan.sources.changed where change.effect == .applied {
+      guard let tls = next.tls[change.name] else { continue }
+      parts.sources[change.name]?.source.renew(tls)
+      parts.sources[change.name]?.settings = settings(change.name, in: next.topology.sources, \.name)
+    }
   }
 
   // MARK: Connections that outlive their source

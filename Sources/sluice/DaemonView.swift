@@ -28,7 +28,18 @@ final class DaemonView: ControlEndpoints {
   }
 
   private let current = Mutex(State())
+  private let library: PluginLibrary
   let startedAt = Clock.wall()
+
+  init(_ library: PluginLibrary) { self.library = library }
+
+  /// Plugins' files that are in the process, and those that processes are run from, with the subscribers that use them.
+  var modules: [(module: LoadedModule, users: [String])] {
+    let subscribers = state.subscribers
+    return library.modules.map { module in
+      (module, subscribers.filter { module.carries($0.plugin) }.map(\.settings.name))
+    }.filter { $0.module.place == .thread || !$0.users.isEmpty }
+  }
 
   var state: State { current.withLock { $0 } }
 
@@ -73,16 +84,12 @@ final class DaemonView: ControlEndpoints {
   // MARK: Endpoints
 
   /// Healthy: every stream commits. A full stream is healthy; one whose device failed ends the process.
-  func health() -> (ok: Bool, json: String) {
-    let stuck = state.streams.map(\.log).filter { $0.status.state == .failed }.map(\.streamName)
-    return answer(stuck.map { "stream \($0) does not commit" })
+  func health() -> [String] {
+    state.streams.map(\.log).filter { $0.status.state == .failed }.map { "stream \($0.streamName) does not commit" }
   }
 
   /// Ready: every stream takes records and every subscriber is up.
-  func ready() -> (ok: Bool, json: String) { answer(problems) }
-
-  /// Why the daemon is not ready.
-  var problems: [String] {
+  func readiness() -> [String] {
     let state = state
     var problems: [String] = state.isStopping ? ["stopping"] : []
     for stream in state.streams {
@@ -96,13 +103,6 @@ final class DaemonView: ControlEndpoints {
       }
     }
     return problems
-  }
-
-  private func answer(_ problems: [String]) -> (ok: Bool, json: String) {
-    let body: JSONValue = [
-      "status": .string(problems.isEmpty ? "ok" : "unavailable"), "problems": .array(problems.map(JSONValue.string)),
-    ]
-    return (problems.isEmpty, body.canonicalText)
   }
 
   // MARK: Metrics

@@ -44,7 +44,7 @@ final class DeliveryWork: Sendable {
   private let bell = Doorbell()
   private let current = Mutex<StreamReplay?>(nil)
 
-  /// `ranges`: the parts to be replayed; none: from the cursors on.
+  /// Of one that has its cursors and does not deliver yet. `ranges`: the parts to be replayed; none: from the cursors on.
   init(_ instance: SubscriberInstance, _ logs: [StreamLog], _ ranges: [ReplayRange]) {
     self.instance = instance
     self.logs = logs
@@ -89,7 +89,7 @@ final class DeliveryWork: Sendable {
     let status = instance.status
     var outcome = Outcome(parts: parts, total: total)
     outcome.delivered = status.counts.acked
-    outcome.rejected = status.counts.rejected + status.counts.exhausted
+    outcome.rejected = status.counts.rejected + status.counts.exhausted + status.counts.crashed
     outcome.gone = status.lostRecords
     for (stream, (part, log)) in zip(status.streams, zip(parts, logs)) {
       outcome.left += log.records(from: max(stream.cursor, part.first), through: part.last)
@@ -147,11 +147,15 @@ extension Daemon {
         }
       }
     }
-    let running = try await start(settings, plugin, isReplayed: part != nil)
+    let running = try await make(settings, plugin, isReplayed: part != nil)
+    try await admit(running, isReplayed: part != nil)
+    // It notes where the cursors are, before anything moves them.
+    let work = DeliveryWork(running.instance, logs, ranges)
+    try await begin(running)
     parts.subscribers[settings.name] = running
     generation = 1
     show()
     watchdog.start(view)
-    return DeliveryWork(running.instance, logs, ranges)
+    return work
   }
 }

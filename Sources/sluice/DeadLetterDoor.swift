@@ -33,7 +33,8 @@ final class DeadLetterDoor: Sendable {
     do { try body(letters) } catch { throw ControlError(.failed, "\(error)") }
   }
 
-  /// Waits for those that are under way: they end because the subscribers have, and see `isClosing`. One caller.
+  /// Waits for those that are under way: who walks the letters or waits for a subscriber sees `isClosing` and ends, and a
+  /// purge ends at the end of the stream. One caller.
   func close() {
     state.withLock { $0.isClosed = true }
     while state.withLock({ $0.users > 0 }) { left.wait(until: .max) }

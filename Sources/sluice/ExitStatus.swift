@@ -8,6 +8,7 @@ enum ExitStatus {
   static let noHost = ExitCode(68)
   static let unavailable = ExitCode(69)
   static let software = ExitCode(70)
+  static let systemError = ExitCode(71)
   static let cannotCreate = ExitCode(73)
   static let ioError = ExitCode(74)
   static let temporary = ExitCode(75)

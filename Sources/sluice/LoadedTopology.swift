@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import SluiceCore
 import SluiceHost
+import SluiceIngest
 import SluiceTopology
 
 /// A topology that passed every check, its plugins' own included, and the plugins it names.
@@ -9,6 +10,10 @@ struct LoadedTopology: Sendable {
   var topology: Topology
   /// By the subscriber's name.
   var plugins: [String: LoadedPlugin]
+  /// Who there is, if the topology names a file of them.
+  var identities: [IdentityDefinition] = []
+  /// By the source's name: those that are encrypted.
+  var tls: [String: TLSMaterial] = [:]
   var warnings: [Diagnostic]
 
   enum Failure: Error {
@@ -18,73 +23,104 @@ struct LoadedTopology: Sendable {
   }
 
   /// Reads and checks `path`, or the built-in topology when it is nil. What `library` has loaded before is not loaded
-  /// again.
+  /// again. With `isLoading` false no plugin's code runs: the topology can be looked at and not be run.
   static func load(
-    path: String?, environment: [String: String], library: PluginLibrary = PluginLibrary(stateDirectory: nil)
+    path: String?, environment: [String: String], library: PluginLibrary = PluginLibrary(stateDirectory: nil),
+    isLoading: Bool = true
   ) throws(Failure) -> LoadedTopology {
+    let plugins: any PluginSchemaProvider = isLoading ? library : UnloadedPlugins(library)
     let result: TopologyResult
     if let path {
       guard access(path, R_OK) == 0 else {
         throw .unreadable("\(path): \(String(cString: strerror(errno)))")
       }
-      result = TopologyLoader.load(path: path, environment: environment, plugins: library)
+      result = TopologyLoader.load(path: path, environment: environment, plugins: plugins)
     } else {
       result = TopologyLoader.load(
         text: BuiltinTopology.yaml(environment: environment), name: BuiltinTopology.name, environment: environment,
-        plugins: library)
+        plugins: plugins)
     }
-    return try load(result, library: library)
+    return try load(result, library: isLoading ? library : nil)
   }
 
-  /// Goes on behind what the loader found.
-  static func load(_ result: TopologyResult, library: PluginLibrary) throws(Failure) -> LoadedTopology {
+  /// Goes on behind what the loader found. No `library`: no plugin is loaded.
+  static func load(_ result: TopologyResult, library: PluginLibrary?) throws(Failure) -> LoadedTopology {
     switch result {
     case .failed(let diagnostics): throw .mistakes(diagnostics)
-    case .topology(let topology, var warnings):
+    case .topology(var topology, var warnings):
       var plugins: [String: LoadedPlugin] = [:]
       var findings: [Diagnostic] = []
       for settings in topology.subscribers {
-        do {
-          var place = try place(of: settings, library, topology)
-          if place == .thread, library.lookingPlace == .process,
-            try library.isUnsoundSwap(settings.plugin, pluginDirectories: topology.daemon.plugins)
-          {
-            place = .process
-            findings.append(swapWarning(settings, topology))
-          }
-          let plugin = try library.load(
-            settings.plugin, pluginDirectories: topology.daemon.plugins, place: place)
-          plugins[settings.name] = plugin
-          findings += validate(settings, plugin, in: topology)
-        } catch {
-          findings.append(topology.diagnostic(at: settings.position.value, .error, "\(error)"))
-        }
+        findings += isolationProblem(settings, in: topology)
+        if let library { plugins[settings.name] = load(settings, library, in: topology, &findings) }
       }
+      var identities: [IdentityDefinition] = []
+      switch topology.identities.map({ IdentitiesFile.load($0) }) {
+      case .identities(let found): identities = found
+      case .failed(let mistakes): findings += mistakes
+      case nil: break
+      }
+      let tls = SourceTLS.load(&topology, &findings)
       warnings += findings.filter { $0.severity != .error }
       let errors = findings.filter { $0.severity == .error }
       if !errors.isEmpty { throw .mistakes(errors + warnings) }
-      return LoadedTopology(topology: topology, plugins: plugins, warnings: warnings)
+      return LoadedTopology(
+        topology: topology, plugins: plugins, identities: identities, tls: tls, warnings: warnings)
     }
   }
 
-  private static func swapWarning(_ settings: SubscriberSettings, _ topology: Topology) -> Diagnostic {
-    topology.diagnostic(
-      at: settings.position.value, .warning,
-      "the file of plugin \(settings.plugin) was replaced, and two generations of it can't be told apart in one process: "
-        + "it has retroactive conformances. The new one runs in a process of its own until the daemon is restarted",
-      help: "leave `@retroactive` conformances out of a Swift plugin")
+  /// Nil when it can't be, which stands in the findings.
+  private static func load(
+    _ settings: SubscriberSettings, _ library: PluginLibrary, in topology: Topology, _ findings: inout [Diagnostic]
+  ) -> LoadedPlugin? {
+    do {
+      var place = try place(of: settings, library, topology)
+      if place == .thread, library.lookingPlace == .process,
+        let confusion = try library.confusion(settings.plugin, pluginDirectories: topology.daemon.plugins)
+      {
+        place = .process
+        findings.append(warning(of: confusion, settings, topology))
+      }
+      let user = settings.isolation.user
+      let plugin = try library.load(
+        settings.plugin, pluginDirectories: topology.daemon.plugins, place: place, as: user)
+      findings += publishProblems(settings, plugin, in: topology)
+      // What it says of a config is asked in a process that may crash, or take too long.
+      let judge = try library.load(
+        settings.plugin, pluginDirectories: topology.daemon.plugins, place: library.lookingPlace, as: user)
+      findings += validate(settings, judge, in: topology)
+      return plugin
+    } catch {
+      findings.append(topology.diagnostic(at: settings.position.value, .error, "\(error)"))
+      return nil
+    }
+  }
+
+  private static func warning(
+    of confusion: PluginLibrary.Confusion, _ settings: SubscriberSettings, _ topology: Topology
+  ) -> Diagnostic {
+    let text =
+      switch confusion {
+      case .replaced:
+        "the file of plugin \(settings.plugin) was replaced, and two generations of it can't be told apart in one process: "
+          + "it has retroactive conformances. The new one runs in a process of its own until the daemon is restarted"
+      case .alike(let path):
+        "plugin \(settings.plugin) and \(path), which is in the daemon's process, both have retroactive conformances, and "
+          + "if they have the same one it can't be told apart in one process. This one runs in a process of its own"
+      }
+    return topology.diagnostic(
+      at: settings.position.value, .warning, text, help: "leave `@retroactive` conformances out of a Swift plugin")
   }
 
   /// What the plugin itself says of its config, at the places where the values stand.
   private static func validate(_ settings: SubscriberSettings, _ plugin: LoadedPlugin, in topology: Topology)
     -> [Diagnostic]
   {
-    isolationProblem(settings, plugin, in: topology) + publishProblems(settings, plugin, in: topology)
-      + plugin.validate(configJSON: settings.configJSON).map { finding in
-        topology.diagnostic(
-          at: settings.position(ofPointer: finding.pointer), finding.severity == .error ? .error : .warning,
-          finding.text)
-      }
+    plugin.validate(configJSON: settings.placeholderConfigJSON, as: settings.isolation.user).map { finding in
+      topology.diagnostic(
+        at: settings.position(ofPointer: finding.pointer), finding.severity == .error ? .error : .warning,
+        finding.text)
+    }
   }
 
   /// Where a subscriber's plugin runs: as the topology says, else in a process unless it is an installed one that does not
@@ -117,15 +153,13 @@ struct LoadedTopology: Sendable {
   }
 
   /// What speaks against a process of another user.
-  private static func isolationProblem(_ settings: SubscriberSettings, _ plugin: LoadedPlugin, in topology: Topology)
-    -> [Diagnostic]
-  {
+  private static func isolationProblem(_ settings: SubscriberSettings, in topology: Topology) -> [Diagnostic] {
     let place = settings.position.value
-    guard case .process(let user?, _) = settings.isolation else { return [] }
-    guard let entry = getpwnam(user) else {
+    guard let user = settings.isolation.user else { return [] }
+    guard let account = UserAccount(named: user) else {
       return [topology.diagnostic(at: place, .error, "isolation.process.user: there is no user '\(user)' here")]
     }
-    guard geteuid() == 0 || entry.pointee.pw_uid == geteuid() else {
+    guard geteuid() == 0 || account.user == geteuid() else {
       return [
         topology.diagnostic(
           at: place, .error, "isolation.process.user: only a daemon that runs as root can start processes of '\(user)'",
@@ -133,17 +167,6 @@ struct LoadedTopology: Sendable {
       ]
     }
     return []
-  }
-
-  /// From now on a crash of this process is told with the plugins that are in it.
-  func reportCrashes() {
-    let here = Set(plugins.values.filter { !$0.isIsolated }.map(\.path)).sorted()
-    CrashReport.noteProcess(
-      here.isEmpty
-        ? "sluice: a crash, and no plugin is in this process.\n"
-        : "sluice: a crash. Plugins in this process: \(here.joined(separator: ", ")). "
-          + "With `isolation: process` each has a process of its own.\n")
-    CrashReport.install()
   }
 
   /// Throws the exit status, after it has said why.
@@ -179,13 +202,14 @@ struct TopologyOrigin: Sendable {
   let environment: [String: String]
   let library: PluginLibrary
 
-  init(path: String?, workingDirectory directory: String) {
+  /// `runs`: it is for a daemon, which takes the data directory.
+  init(path: String?, workingDirectory directory: String, runs: Bool) {
     // Of the root nothing goes in front of a slash, so that a path is written the same whichever way it was made.
     let directory = directory == "/" ? "" : directory
     self.path = path.map { $0.hasPrefix("/") ? $0 : "\(directory)/\($0)" }
     workingDirectory = directory
     environment = Environment.current
-    library = PluginLibrary(stateDirectory: nil)
+    library = PluginLibrary(stateDirectory: nil, usesData: runs)
   }
 
   /// Once more, for a reload, which a pipe could keep waiting for ever.

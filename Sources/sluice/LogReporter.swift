@@ -3,6 +3,7 @@ import Glibc
 import Logging
 import SluiceCore
 import SluiceJournal
+import SluiceTopology
 
 /// What a stream's log tells of itself, as log lines. A device that fails ends the process: after a failed fsync the
 /// kernel may have dropped the pages, so nothing more can be promised, and what was promised is on the disk.

@@ -4,6 +4,8 @@ import SluiceCore
 import SluiceHost
 import SluiceTopology
 
+extension PluginPlace: ExpressibleByArgument {}
+
 /// `sluice plugin check FILE`: does a plugin keep to the ABI?
 struct PluginCheck: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -19,6 +21,7 @@ struct PluginCheck: ParsableCommand {
 
         sluice plugin check ./libsluice-mine.so
         sluice plugin check ./libsluice-mine.so --config '{"path":"out"}' --rule memory-stable
+        sluice plugin check ./libsluice-mine.so --isolation process
       """)
 
   @Argument(help: "The .so.", completion: .file(extensions: ["so"]))
@@ -32,6 +35,9 @@ struct PluginCheck: ParsableCommand {
 
   @Option(name: .customLong("rule"), help: "Run this rule only, and what it needs; repeatable.")
   var rules: [String] = []
+
+  @Option(help: "Where its instances run, as a topology says it: thread, or process for one each of their own.")
+  var isolation: PluginPlace = .thread
 
   @Flag(help: "List the rules, and run none.")
   var listRules = false
@@ -48,6 +54,10 @@ struct PluginCheck: ParsableCommand {
       }
       throw ExitStatus.usage
     }
+    if let name = rules.first(where: { ConformanceRule.named($0)?.isRun(in: isolation) == false }) {
+      StandardError.print("rule '\(name)' says nothing of a plugin in a process of its own: leave --isolation out")
+      throw ExitStatus.usage
+    }
     guard let file else {
       StandardError.print("name the plugin's file: sluice plugin check ./libsluice-mine.so")
       throw ExitStatus.usage
@@ -55,12 +65,12 @@ struct PluginCheck: ParsableCommand {
     let config = try config.map(Self.read) ?? .object([])
     let suite: ConformanceSuite
     do throws(ConformanceSuite.Failure) {
-      suite = try ConformanceSuite(file: file, kind: kind, config: config)
+      suite = try ConformanceSuite(file: file, kind: kind, config: config, place: isolation)
     } catch {
       throw Self.explain(error, file)
     }
-    let selected = ConformanceRule.selection(rules)
-    var report = PluginCheckReport(json: json, kinds: suite.kinds.count, rules: selected)
+    let selected = ConformanceRule.selection(rules, in: isolation)
+    var report = PluginCheckReport(json: json, kinds: suite.kinds.count, place: isolation, rules: selected)
     let outcomes = suite.run(selected) { report.tell($0, $1) }
     report.end(outcomes, file: file)
     if outcomes.contains(where: { $0.status == .failed }) { throw ExitCode(1) }
@@ -118,7 +128,7 @@ struct PluginCheck: ParsableCommand {
   }
 
   private func list() {
-    let rules = ConformanceRule.all
+    let rules = ConformanceRule.selection([], in: isolation)
     if json {
       print(
         JSONValue.array(

@@ -17,9 +17,12 @@ struct PluginCheckReport {
   private let total: Int
   private var done = 0
 
-  /// `kinds`: how many the module has.
-  init(json: Bool, kinds: Int, rules: [ConformanceRule]) {
+  private let place: PluginPlace
+
+  /// `kinds`: how many the module has. `place`: where its instances run.
+  init(json: Bool, kinds: Int, place: PluginPlace, rules: [ConformanceRule]) {
     self.json = json
+    self.place = place
     showsKinds = kinds > 1
     total = rules.reduce(0) { $0 + ($1.isOfModule ? 1 : max(1, kinds)) }
     width = rules.map(\.name.count).max() ?? 0
@@ -78,7 +81,7 @@ struct PluginCheckReport {
   func end(_ outcomes: [RuleOutcome], file: String) {
     func count(_ status: RuleStatus) -> Int { outcomes.count { $0.status == status } }
     if json {
-      print(Self.json(outcomes, file: file).canonicalText)
+      print(json(outcomes, file: file).canonicalText)
       return
     }
     let blocked = outcomes.filter(\.isBlocked)
@@ -88,14 +91,15 @@ struct PluginCheckReport {
     }
     print("")
     print(
-      "\(file): \(count(.passed)) ok, \(count(.failed)) failed, \(count(.skipped)) skipped, \(count(.warned)) warned, in "
+      "\(file)\(place == .process ? ", isolated" : ""): \(count(.passed)) ok, \(count(.failed)) failed, \(count(.skipped)) skipped, \(count(.warned)) warned, in "
         + "\(outcomes.reduce(0) { $0 + $1.nanoseconds } / 1_000_000_000) s")
   }
 
-  private static func json(_ outcomes: [RuleOutcome], file: String) -> JSONValue {
+  private func json(_ outcomes: [RuleOutcome], file: String) -> JSONValue {
     func count(_ status: RuleStatus) -> JSONValue { .count(outcomes.count { $0.status == status }) }
     return [
-      "file": .string(file), "ok": .bool(!outcomes.contains { $0.status == .failed }),
+      "file": .string(file), "isolation": .string(place.rawValue),
+      "ok": .bool(!outcomes.contains { $0.status == .failed }),
       "passed": count(.passed), "failed": count(.failed), "skipped": count(.skipped), "warned": count(.warned),
       "rules": .array(
         outcomes.map {

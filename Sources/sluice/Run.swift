@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import Logging
 import SluiceCore
+import SluiceHost
 import SluiceJournal
 import SluiceTopology
 
@@ -35,7 +36,7 @@ struct Run: ParsableCommand {
     }
     defer { free(here) }
     let crashes = try crashPoints()
-    let origin = TopologyOrigin(path: config, workingDirectory: String(cString: here))
+    let origin = TopologyOrigin(path: config, workingDirectory: String(cString: here), runs: true)
     let loaded = try LoadedTopology.orExit { () throws(LoadedTopology.Failure) in try origin.load(calling: config) }
     LoadedTopology.report(loaded.warnings)
     let logger = try DaemonLog.start(loaded.topology.daemon)
@@ -51,12 +52,14 @@ struct Run: ParsableCommand {
     _ logger: Logger
   ) async -> ExitCode {
     Signals.serve()
-    loaded.reportCrashes()
+    PluginCrashes.report()
     let daemon = Daemon(loaded, from: origin, storage: crashes ?? LinuxStorage(), logger: logger)
     do throws(DaemonError) {
       try await daemon.start()
     } catch {
       logger.critical("\(error.message)")
+      // Its subscribers may deliver already: they end as ever, and what was settled is written down.
+      _ = await daemon.stop()
       return error.status
     }
     for await signal in signals {

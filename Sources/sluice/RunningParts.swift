@@ -22,11 +22,20 @@ struct RunningSubscriber: Sendable {
   var counts: (name: String, part: any MetricSource) { ("subscriber \(settings.name)", instance) }
 }
 
+/// A subscriber that is to be started again with what it had.
+struct LeftBehind: Sendable {
+  var before: RunningSubscriber
+  /// Which has its cursors until its plugin returns: itself, or one that a failed reload put in its place.
+  var last: RunningSubscriber
+}
+
 /// A source that takes records in.
 struct RunningSource: Sendable {
   /// Nil for the admin listener.
   var settings: SourceSettings?
   var source: any IngestSource
+  /// Also of the sources before it.
+  var load: SourceLoad
   var listen: ListenAddress?
   /// Open for as long as this source or one that follows it is to accept.
   var socket: ListeningSocket?

@@ -35,7 +35,7 @@ struct Sluice: ParsableCommand {
     version: "sluice \(Version.text)",
     subcommands: [
       Run.self, Check.self, Reload.self, Status.self, Send.self, Tap.self, Dead.self, Stream.self, Worker.self,
-      Plugin.self,
+      Plugin.self, IdentityCommand.self,
     ])
 }
 

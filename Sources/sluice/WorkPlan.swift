@@ -13,7 +13,7 @@ struct WorkPlan: Sendable {
 
   /// Throws the exit status, after it has said why.
   init(_ command: Worker, in workingDirectory: String) throws {
-    origin = TopologyOrigin(path: command.config, workingDirectory: workingDirectory)
+    origin = TopologyOrigin(path: command.config, workingDirectory: workingDirectory, runs: false)
     let (origin, name) = (origin, command.subscriber ?? command.name ?? "worker")
     subscriber = name
     if let directory = command.directory {
@@ -26,7 +26,7 @@ struct WorkPlan: Sendable {
     LoadedTopology.report(loaded.warnings)
     streams = Set(loaded.topology.streams.map(\.name))
     try reduce(to: command.stream)
-    streams.formUnion(Self.entries(of: "\(loaded.topology.daemon.data)/streams"))
+    streams.formUnion(Paths.entries(of: "\(loaded.topology.daemon.data)/streams").filter { !$0.hasPrefix(".") })
   }
 
   /// Warnings only, unless they ask for more, and not into what the command prints.
@@ -140,22 +140,9 @@ struct WorkPlan: Sendable {
 
   private static func mustHoldALog(_ path: String) throws {
     try mustBeDirectory(path)
-    guard entries(of: path).contains(where: { $0.hasSuffix(".slog") }) else {
+    guard Paths.entries(of: path).contains(where: { $0.hasSuffix(".slog") && !$0.hasPrefix(".") }) else {
       StandardError.print("\(path) holds no log")
       throw ExitStatus.noInput
     }
-  }
-
-  private static func entries(of directory: String) -> [String] {
-    guard let handle = opendir(directory) else { return [] }
-    defer { closedir(handle) }
-    var names: [String] = []
-    while let entry = readdir(handle) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      if !name.hasPrefix(".") { names.append(name) }
-    }
-    return names
   }
 }

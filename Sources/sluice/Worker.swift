@@ -130,7 +130,7 @@ struct Worker: ParsableCommand {
     _ signals: AsyncStream<Int32>, _ logger: Logger
   ) async -> Result<(DeliveryWork.Outcome, Bool), ExitCode> {
     Signals.serve()
-    plan.loaded.reportCrashes()
+    PluginCrashes.report()
     let daemon = Daemon(plan.loaded, from: plan.origin, storage: LinuxStorage(), logger: logger)
     let work: DeliveryWork
     do throws(DaemonError) {
@@ -141,6 +141,8 @@ struct Worker: ParsableCommand {
         StandardError.print(
           "  a worker writes cursors and dead letters: copy the directory, or read it with `sluice stream export`")
       }
+      // The streams that are open close as ever.
+      _ = await daemon.stop()
       return .failure(error.status)
     }
     let stopper = Task {

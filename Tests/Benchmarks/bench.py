@@ -5,7 +5,8 @@ What is measured, and how:
 - CPU per request: run time of the server's threads (/proc/<pid>/task/*/schedstat, else stat) between two moments at which
   no request is under way, by thread name: "http-*" and "commit*" are the ingest side, "sub *" is delivery.
 - Allocations per request: difference of the preloaded counter between the same two moments, in a run of its own.
-- Durable ack latency: open loop, from when a request was due; beside it raw fdatasync, before and after each run.
+- Durable ack latency: open loop, from when a request or a record was due, over HTTP and from one framed connection; beside
+  it raw fdatasync, before and after each run.
 - Every run with a disk subscriber attached; a run counts only if its output holds every record that was answered 202.
 """
 
@@ -21,11 +22,15 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from bench_bodies import body_rounds  # noqa: E402
+from bench_crowd import crowd_rounds  # noqa: E402
 from bench_journal import journal_rounds  # noqa: E402
+from bench_latency import latency_rounds  # noqa: E402
+from bench_parts import host_rounds, json_rounds  # noqa: E402
 from bench_postgres import postgres_rounds  # noqa: E402
 from bench_report import Report  # noqa: E402
 from bench_tcp import tcp_rounds  # noqa: E402
-from bench_server import Load, Responder, Sluice, probe  # noqa: E402
+from bench_server import Load, Responder, Sluice  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -37,11 +42,11 @@ def arguments():
     p.add_argument("--seconds", type=float, help="measured seconds of a run (default 5)")
     p.add_argument("--connections", type=int, default=64)
     p.add_argument("--size", type=int, default=128, help="bytes of the message (default 128)")
-    p.add_argument("--rates", type=int, nargs="*", default=[5_000, 20_000], help="open-loop rates for latency")
+    p.add_argument("--rates", type=int, nargs="*", default=[5_000, 20_000, 50_000], help="open-loop rates for latency")
     p.add_argument("--tcp-size", type=int, default=128, help="bytes of a framed record's payload (default 128)")
     p.add_argument("--tcp-seconds", type=float, help="seconds of a framed run (default 30)")
     p.add_argument("--tcp-rounds", type=int, help="rounds of framed TCP (default 3)")
-    parts = ["responder", "cpu", "latency", "allocations", "tcp", "postgres", "journal"]
+    parts = ["responder", "cpu", "latency", "bodies", "crowd", "allocations", "tcp", "postgres", "journal", "json", "host"]
     p.add_argument("--only", choices=parts, help="one part only")
     p.add_argument("--sluice", type=pathlib.Path, default=ROOT / ".build/release/sluice", help="the binary to measure")
     p.add_argument("--data", type=pathlib.Path, default=ROOT / ".build/bench", help="where data and reports go")
@@ -72,7 +77,8 @@ def machine(directory):
 
 def closed_loop(a, server, report, name):
     """One measured closed-loop run: CPU per request by group."""
-    load = Load(a, server.port, connections=a.connections, warmup=a.warmup, duration=a.seconds)
+    token = getattr(server, "token", None)
+    load = Load(a, server.port, token, connections=a.connections, warmup=a.warmup, duration=a.seconds)
     before = server.cpu()
     result = load.measure()
     ingest = server.cpu()
@@ -95,28 +101,12 @@ def cpu_rounds(a, report, scratch):
         print(f"round {number + 1}/{a.rounds}: responder", end="", flush=True)
         with Responder(a, scratch) as server:
             base = closed_loop(a, server, report, "responder")
-        for durability in [] if a.only == "responder" else ["memory", "fsync"]:
-            print(f", {durability}", end="", flush=True)
-            with Sluice(a, scratch, durability) as server:
-                row = closed_loop(a, server, report, durability)
-            report.ratio(durability, row["ingest"] / base["ingest"])
+        for name in [] if a.only == "responder" else ["memory", "memory, bearer token", "fsync"]:
+            print(f", {name}", end="", flush=True)
+            with Sluice(a, scratch, name.split(",")[0], asks="token" in name) as server:
+                row = closed_loop(a, server, report, name)
+            report.ratio(name, row["ingest"] / base["ingest"])
         print(flush=True)
-
-
-def latency_rounds(a, report, scratch):
-    seconds = 0.5 if a.quick else 2.0
-    for number in range(a.rounds):
-        for rate in a.rates:
-            print(f"latency round {number + 1}/{a.rounds}: {rate}/s", flush=True)
-            with Sluice(a, scratch, "fsync") as server:
-                # So many that answers which take 50 ms leave a connection free for each request that is due.
-                connections = max(a.connections, rate // 20)
-                load = Load(a, server.port, connections=connections, warmup=a.warmup, duration=a.seconds, rate=rate)
-                before = probe(a, scratch, seconds)
-                result = load.measure()
-                server.settle(result)
-            after = probe(a, scratch, seconds)
-            report.latency(rate, result, max(before["p99"], after["p99"]), min(before["p99"], after["p99"]))
 
 
 def allocation_runs(a, report, scratch):
@@ -145,6 +135,10 @@ def main():
             cpu_rounds(a, report, scratch)
         if a.only in (None, "latency"):
             latency_rounds(a, report, scratch)
+        if a.only in (None, "bodies"):
+            body_rounds(a, report, scratch)
+        if a.only in (None, "crowd"):
+            crowd_rounds(a, report, scratch)
         if a.only in (None, "allocations"):
             allocation_runs(a, report, scratch)
         if a.only in (None, "tcp"):
@@ -153,6 +147,10 @@ def main():
             postgres_rounds(a, report, scratch)
         if a.only in (None, "journal"):
             journal_rounds(a, report, scratch)
+        if a.only in (None, "json"):
+            json_rounds(a, report)
+        if a.only in (None, "host"):
+            host_rounds(a, report)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     text = report.markdown(time.monotonic() - started)
@@ -161,6 +159,8 @@ def main():
     (a.data / f"{stamp}.json").write_text(json.dumps(report.raw, indent=1))
     print("\n" + text)
     print(f"written to {a.data / stamp}.md and .json")
+    for failure in report.failures:
+        print(f"failed: {failure}", file=sys.stderr)
     sys.exit(1 if report.failures else 0)
 
 

@@ -37,10 +37,10 @@ class Report:
     def ratio(self, name, value):
         self.ratios.setdefault(name, []).append(value)
 
-    def latency(self, rate, result, probe_high, probe_low):
-        self.check(f"{rate}/s", result)
-        self.latencies.setdefault(rate, []).append((result, probe_high, probe_low))
-        self.raw["runs"].append({"name": f"latency {rate}", "load": result, "probe_p99": [probe_low, probe_high]})
+    def latency(self, way, rate, result, probe_high, probe_low):
+        self.check(f"{way}, {rate}/s", result)
+        self.latencies.setdefault((way, rate), []).append((result, probe_high, probe_low))
+        self.raw["runs"].append({"name": f"latency {way} {rate}", "load": result, "probe_p99": [probe_low, probe_high]})
 
     def allocations(self, name, row):
         self.allocated[name] = row
@@ -69,18 +69,18 @@ class Report:
         if not self.latencies:
             return []
         lines = [
-            "### Durable ack latency (fsync), open loop, from when each request was due",
+            "### Durable ack latency (fsync), open loop, from when each request or record was due",
             "",
-            "| due/s | p50 µs | p99 µs | p99.9 µs | raw fdatasync p99 µs | bound: 2 × that + 300 | rounds within |",
-            "|---:|---:|---:|---:|---:|---:|---:|",
+            "| by | due/s | p50 µs | p99 µs | p99.9 µs | raw fdatasync p99 µs | bound: 2 × that + 300 | rounds within |",
+            "|---|---:|---:|---:|---:|---:|---:|---:|",
         ]
-        for rate, rows in self.latencies.items():
+        for (way, rate), rows in self.latencies.items():
             p = {key: [r["latency_us"][key] for r, _, _ in rows] for key in ("p50", "p99", "p999")}
             probes = [(high + low) / 2 for _, high, low in rows]
             bounds = [LATENCY_FACTOR * x + LATENCY_EXTRA_US for x in probes]
             within = sum(value <= bound for value, bound in zip(p["p99"], bounds))
             lines.append(
-                f"| {rate:,} | {spread(p['p50'], 0)} | {spread(p['p99'], 0)} | {spread(p['p999'], 0)} "
+                f"| {way} | {rate:,} | {spread(p['p50'], 0)} | {spread(p['p99'], 0)} | {spread(p['p999'], 0)} "
                 f"| {spread(probes, 0)} | {statistics.median(bounds):,.0f} | {within} of {len(rows)} |"
             )
         return [*lines, ""]

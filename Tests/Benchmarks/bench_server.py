@@ -35,10 +35,12 @@ def probe(a, scratch, seconds):
 class Load:
     """http_load, warmed up and waiting: `measure` starts it."""
 
-    def __init__(self, a, port, **options):
+    def __init__(self, a, port, token=None, **options):
         command = [a.tools / "http_load", "--port", port, "--size", a.size, "--sync"]
         for name, value in options.items():
             command += [f"--{name}", value]
+        if token:
+            command += ["--token", token]
         self.process = subprocess.Popen(
             [str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -132,7 +134,9 @@ class Responder(Server):
 class Sluice(Server):
     """The daemon with one stream, one HTTP source and a disk subscriber."""
 
-    def __init__(self, a, scratch, durability, count_allocations=False):
+    token = None
+
+    def __init__(self, a, scratch, durability, count_allocations=False, asks=False):
         self.port, self.admin = free_port(), free_port()
         self.directory = scratch / f"{durability}-{self.port}"
         self.output = self.directory / "out"
@@ -144,11 +148,16 @@ daemon: {{ data: ./data, admin: "127.0.0.1:{self.admin}" }}
 streams:
   events: {{ durability: {durability}, retain: {{ bytes: 8GiB }} }}
 sources:
-  api: {{ type: http, listen: "127.0.0.1:{self.port}", stream: events }}
+  api: {{ type: http, listen: "127.0.0.1:{self.port}", stream: events{", auth: required" if asks else ""} }}
 subscribers:
   archive: {{ plugin: disk, streams: [ events ], config: {{ path: ./out, format: ndjson }} }}
+{"identities: ./identities.yaml" if asks else ""}
 """
         )
+        if asks:
+            add = [a.sluice.resolve(), "identity", "add", "load", "--publish", "events", "-c", topology]
+            done = subprocess.run([str(word) for word in add], capture_output=True, text=True, check=True)
+            self.token = done.stdout.strip()
         environment = {}
         if count_allocations:
             self.counters = self.directory / "allocations"
@@ -160,8 +169,9 @@ subscribers:
     def first_record(self, scratch):
         """Posts one record by hand and keeps the answer's bytes for the responder."""
         body = b'{"message":"first"}'
+        shown = f"Authorization: Bearer {self.token}\r\n" if self.token else ""
         with socket.create_connection(("127.0.0.1", self.port), 5) as s:
-            head = f"POST /log HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n"
+            head = f"POST /log HTTP/1.1\r\nHost: 127.0.0.1\r\n{shown}Content-Length: {len(body)}\r\n\r\n"
             s.sendall(head.encode() + body)
             answer = b""
             while not answer.endswith(b"}"):

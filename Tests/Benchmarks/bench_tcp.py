@@ -5,6 +5,8 @@ In interleaved rounds, tcp_load against
 - C, cold: they are merely allocated, as the daemon's segments are
 - sluice, fsync: with a disk subscriber; CPU of the threads by name until its cursor is at the last record
 - sluice, journal alone: the same without a subscriber
+each into new segments (cold) and into those that retention lets go and the log takes again (warm): there it has gone round
+before the run begins, and the segments are looked at.
 """
 
 import json
@@ -16,12 +18,15 @@ from bench_report import spread
 from bench_server import Server, free_port
 
 REFERENCE_BYTES = 4 << 30
+WARM_RETAIN_MIB, RECYCLED_OFFSET = 512, 16
 CPU_BUDGET_US, THROUGH_BUDGET_US = 0.15, 0.5
 
 
-def load(a, port, seconds):
-    """One run of tcp_load; it fails if not everything was acknowledged."""
+def load(a, port, seconds, rate=None):
+    """One run of tcp_load, in an open loop if there is a rate; it fails if not everything was acknowledged."""
     command = [a.tools / "tcp_load", "127.0.0.1", port, seconds, a.tcp_size]
+    if rate:
+        command += [65536, "tcp_load", rate]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     if not done.stdout:
         raise SystemExit(f"tcp_load: {done.stderr}")
@@ -31,7 +36,7 @@ def load(a, port, seconds):
 class Framed(Server):
     """The daemon with one stream, one framed source and, if wanted, a disk subscriber."""
 
-    def __init__(self, a, scratch, subscriber):
+    def __init__(self, a, scratch, subscriber, warm):
         self.port, self.admin = free_port(), free_port()
         self.directory = scratch / f"framed-{self.port}"
         self.directory.mkdir()
@@ -41,7 +46,7 @@ class Framed(Server):
             f"""sluice: 1
 daemon: {{ data: ./data, admin: "127.0.0.1:{self.admin}" }}
 streams:
-  events: {{ durability: fsync, ring: 128MiB, retain: {{ bytes: 16GiB }} }}
+  events: {{ durability: fsync, ring: 128MiB, retain: {{ bytes: {f"{WARM_RETAIN_MIB}MiB" if warm else "16GiB"} }} }}
 sources:
   modules: {{ type: tcp, listen: "127.0.0.1:{self.port}", stream: events }}
 subscribers: {archive if subscriber else "{}"}
@@ -56,6 +61,28 @@ subscribers: {archive if subscriber else "{}"}
                 if line.startswith(name + "{"):
                     return float(line.rsplit(" ", 1)[1])
         return 0.0
+
+    def delivered(self):
+        return self.metric("sluice_subscriber_acked_records_total")
+
+    def recycled(self):
+        """How many of the segments are files that have been one before: bit 0 of `compat`, docs/log-format.md."""
+        return sum(self.flag(path) for path in (self.directory / "data/streams/events").glob("*.slog"))
+
+    @staticmethod
+    def flag(path):
+        try:
+            with open(path, "rb") as segment:
+                return int.from_bytes(segment.read(RECYCLED_OFFSET + 4)[RECYCLED_OFFSET:], "little") & 1
+        except FileNotFoundError:
+            return 0
+
+    def go_round(self, a):
+        """Writes until every segment has been one before."""
+        while self.metric("sluice_stream_written_bytes_total") < 3 * WARM_RETAIN_MIB << 20:
+            load(a, self.port, a.warmup)
+        if not self.recycled():
+            raise SystemExit("the log went round and no segment was recycled")
 
     def threads(self):
         """Nanoseconds by kind of thread."""
@@ -84,17 +111,17 @@ def reference(a, scratch, seconds, cold):
     return result, json.loads(out)
 
 
-def daemon(a, scratch, seconds, subscriber):
-    with Framed(a, scratch, subscriber) as server:
+def daemon(a, scratch, seconds, subscriber, warm):
+    with Framed(a, scratch, subscriber, warm) as server:
         load(a, server.port, a.warmup)
+        if warm:
+            server.go_round(a)
         before = server.threads()
         result = load(a, server.port, seconds)
         ingest = server.threads()
         total = server.metric("sluice_stream_records_total")
         if subscriber:
-            server.wait(
-                lambda: server.metric("sluice_subscriber_acked_records_total") >= total, "deliver all records"
-            )
+            server.wait(lambda: server.delivered() >= total, "deliver all records")
         after = server.threads()
     records = result["records"]
     row = {kind: (ingest[kind] - before.get(kind, 0)) / records / 1e3 for kind in ingest if kind != "sub"}
@@ -117,10 +144,10 @@ def tcp_rounds(a, report, scratch):
             print(f"framed TCP round {number + 1}: {name}", flush=True)
             result, cost = reference(a, scratch, seconds, cold)
             add(name, result, cost["ingest_cpu_us_per_record"], cost["commit_cpu_us_per_record"])
-        for subscriber in [True, False]:
-            name = "sluice, fsync" if subscriber else "sluice, journal alone"
+        for subscriber, warm in [(True, False), (True, True), (False, False), (False, True)]:
+            name = ("sluice, fsync" if subscriber else "sluice, journal alone") + (", warm" if warm else ", cold")
             print(f"framed TCP round {number + 1}: {name}", flush=True)
-            result, cost = daemon(a, scratch, seconds, subscriber)
+            result, cost = daemon(a, scratch, seconds, subscriber, warm)
             add(name, result, cost.get("http", 0), cost.get("commit", 0), cost.get("sub", 0), cost["all"])
     report.sections.append(table(a, seconds, rows))
 

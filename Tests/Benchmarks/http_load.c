@@ -1,7 +1,11 @@
 /* Posts records to a server and measures how it answers.
  *
  * usage: http_load --port N [--host A] [--path /log] [--connections 64] [--size 128] [--rate R]
- *                  [--warmup S] (--duration S | --count N) [--sync]
+ *                  [--warmup S] (--duration S | --count N) [--sync] [--pipeline N] [--lines N] [--token T]
+ *
+ * --pipeline sends N requests at a time, each of which is answered; a latency then counts until the last answer.
+ * --token sends it with each request as a bearer token.
+ * --lines makes each body N lines of NDJSON, for --path /logs; --size is that of each message.
  *
  * Closed loop without --rate: every connection sends its next request when the last is answered. Open loop with --rate:
  * requests are due at fixed times and a latency counts from when its request was due, whether or not a connection was
@@ -20,8 +24,8 @@
 #include <time.h>
 
 struct options {
-  const char *host, *path;
-  int port, connections, size, sync;
+  const char *host, *path, *token;
+  int port, connections, size, sync, pipeline, lines;
   double rate, warmup, duration;
   uint64_t count;
 };
@@ -36,8 +40,11 @@ static struct options parse(int argc, char **argv) {
   static const struct option names[] = {
       {"host", 1, 0, 'h'},   {"port", 1, 0, 'p'},     {"path", 1, 0, 'u'},  {"connections", 1, 0, 'c'},
       {"size", 1, 0, 's'},   {"rate", 1, 0, 'r'},     {"warmup", 1, 0, 'w'}, {"duration", 1, 0, 'd'},
-      {"count", 1, 0, 'n'},  {"sync", 0, 0, 'y'},     {0, 0, 0, 0}};
-  struct options o = {.host = "127.0.0.1", .path = "/log", .connections = 64, .size = 128};
+      {"count", 1, 0, 'n'},  {"sync", 0, 0, 'y'},     {"pipeline", 1, 0, 'i'}, {"lines", 1, 0, 'l'},
+      {"token", 1, 0, 't'},
+      {0, 0, 0, 0}};
+  struct options o = {
+      .host = "127.0.0.1", .path = "/log", .connections = 64, .size = 128, .pipeline = 1, .lines = 1};
   for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) switch (c) {
       case 'h': o.host = optarg; break;
       case 'p': o.port = atoi(optarg); break;
@@ -49,25 +56,37 @@ static struct options parse(int argc, char **argv) {
       case 'd': o.duration = atof(optarg); break;
       case 'n': o.count = strtoull(optarg, NULL, 10); break;
       case 'y': o.sync = 1; break;
+      case 'i': o.pipeline = atoi(optarg); break;
+      case 'l': o.lines = atoi(optarg); break;
+      case 't': o.token = optarg; break;
       default: exit(64);
     }
-  if (o.port <= 0 || o.connections <= 0 || o.size < 0 || o.size > LOAD_REQUEST_BYTES / 2 || (!o.duration && !o.count))
+  double bytes = o.pipeline * (512.0 + o.lines * (o.size + 32.0));
+  if (o.port <= 0 || o.connections <= 0 || o.size < 0 || o.pipeline < 1 || o.lines < 1 || bytes > LOAD_REQUEST_BYTES ||
+      (!o.duration && !o.count))
     errx(64, "usage: http_load --port N (--duration SECONDS | --count N) [--connections N] [--size BYTES] [--rate R]"
-             " [--warmup SECONDS] [--host A] [--path P] [--sync]");
+             " [--warmup SECONDS] [--host A] [--path P] [--sync] [--pipeline N] [--lines N] [--token T]");
   return o;
 }
 
-/* The same request every time: a message of `size` bytes. */
+/* The same every time: messages of `size` bytes. */
 static void make_request(struct load *load, const struct options *o) {
   load->request = malloc(LOAD_REQUEST_BYTES);
   char *message = malloc((size_t)o->size + 1);
   if (!load->request || !message) err(1, "malloc");
   for (int i = 0; i < o->size; i++) message[i] = "abcdefghij klmnopqrst "[i % 22];
   message[o->size] = 0;
-  load->request_bytes = (size_t)snprintf(
-      load->request, LOAD_REQUEST_BYTES,
-      "POST %s HTTP/1.1\r\nHost: %s:%d\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n{\"message\":\"%s\"}",
-      o->path, o->host, o->port, o->size + 14, message);
+  size_t at = 0;
+  for (int request = 0; request < o->pipeline; request++) {
+    at += (size_t)sprintf(
+        load->request + at, "POST %s HTTP/1.1\r\nHost: %s:%d\r\n%s%s%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n",
+        o->path, o->host, o->port, o->token ? "Authorization: Bearer " : "", o->token ? o->token : "",
+        o->token ? "\r\n" : "", o->lines * (o->size + 14) + o->lines - 1);
+    for (int line = 0; line < o->lines; line++)
+      at += (size_t)sprintf(load->request + at, "%s{\"message\":\"%s\"}", line ? "\n" : "", message);
+  }
+  load->request_bytes = at;
+  load->pipelined = o->pipeline;
   free(message);
 }
 

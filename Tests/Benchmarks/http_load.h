@@ -8,10 +8,10 @@
 
 enum { LOAD_IN_BYTES = 16 << 10, LOAD_REQUEST_BYTES = 1 << 21, LOAD_STATUSES = 600 };
 
-/* One connection with at most one request under way. */
+/* One connection with at most one request, or one pipelined run of them, under way. */
 struct connection {
   int fd;
-  int busy;           /* a request is under way */
+  int busy;           /* answers that are to come yet */
   uint64_t intended;  /* when it should have been sent: what its latency counts from */
   size_t sent;        /* bytes of the request written */
   size_t in_length;
@@ -21,8 +21,10 @@ struct connection {
 /* The whole load: single-threaded, one epoll. */
 struct load {
   struct sockaddr_in address;
+  /* What is sent at a time: `pipelined` requests. */
   char *request;
   size_t request_bytes;
+  int pipelined;
   int poll;
   struct connection *connections;
   int connection_count;

@@ -24,7 +24,7 @@ void connection_open(struct load *load, struct connection *c) {
 
 /* The request under way failed: count it and start over with a new connection. */
 static void fail(struct load *load, struct connection *c) {
-  if (c->busy) load->errors++;
+  load->errors += (uint64_t)c->busy;
   if (!c->busy) /* The server closed an idle connection: it is on the idle stack and must leave it. */
     for (int i = 0; i < load->idle_count; i++)
       if (load->idle[i] == c) {
@@ -47,7 +47,7 @@ static void write_rest(struct load *load, struct connection *c) {
 }
 
 void connection_send(struct load *load, struct connection *c, uint64_t intended) {
-  c->busy = 1;
+  c->busy = load->pipelined;
   c->intended = intended;
   c->sent = 0;
   write_rest(load, c);
@@ -76,8 +76,7 @@ static void finish(struct load *load, struct connection *c, long length, int sta
   histogram_add(&load->latencies, load_now() - c->intended);
   load->statuses[status]++;
   load->answered++;
-  c->busy = 0;
-  load->idle[load->idle_count++] = c;
+  if (--c->busy == 0) load->idle[load->idle_count++] = c;
 }
 
 void connection_ready(struct load *load, struct connection *c) {
@@ -91,14 +90,14 @@ void connection_ready(struct load *load, struct connection *c) {
     }
     c->in_length += (size_t)n;
     int status = 0;
-    long length = response_length(c, &status);
-    if (length < 0 || (length > 0 && !c->busy)) {
-      fail(load, c);
-      return;
-    }
-    if (length > 0) {
+    for (long length; (length = response_length(c, &status)) != 0;) {
+      if (length < 0 || !c->busy) {
+        fail(load, c);
+        return;
+      }
       finish(load, c, length, status);
-      return; /* One request at a time: nothing more comes until the next is sent. */
+      if (!c->busy) return; /* Nothing more comes until the next is sent. */
+      if (c->in_length == 0) break;
     }
   }
 }

@@ -1,9 +1,11 @@
-/* Load for the framed protocol: one connection that sends DATA frames as fast as its credit lets it, or at RATE records
- * a second, until SECONDS have passed or SIGTERM comes.
+/* Load for the framed protocol: one connection that sends DATA frames as fast as its credit lets it, until SECONDS have
+ * passed or SIGTERM comes. With RATE it is an open loop: so many records are due a second, at fixed times; what is due is
+ * sent as soon as it may be, and everything that was due in SECONDS is.
  * usage: tcp_load HOST PORT SECONDS [PAYLOAD [FRAME [PRODUCER [RATE]]]]    e.g. tcp_load 127.0.0.1 7400 30 128 65536
  *
  * Each record is encoded and checksummed anew, as a producer would. Prints one JSON object: records acknowledged per
- * second, ack latency (of the first record of a frame, from before its write), this program's own CPU per record.
+ * second, ack latency (of the first record of a frame, from before its write; with RATE of every record, from when it was
+ * due), this program's own CPU per record; with RATE also how long after its first record was due a frame was made.
  * Exit status 0: everything that was sent is acknowledged, and nothing was refused. */
 #include "histogram.h"
 #include "wire.h"
@@ -15,10 +17,14 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 enum { IN_BYTES = 64 << 10, MAX_FRAME = 1 << 20, MARKS = 1 << 14 };
+
+/* How long what is due waits for credit, and what was sent for its ack. */
+static const uint64_t PATIENCE_NS = 10000000000u;
 
 /* Which frame a latency belongs to. */
 struct mark {
@@ -37,7 +43,32 @@ struct client {
   struct mark marks[MARKS];
   unsigned mark_head, mark_tail;
   struct histogram latencies;
+  /* Of the open loop: 0 = none; when its first record was due; how late frames were made. */
+  double rate;
+  uint64_t start;
+  struct histogram delays;
 };
+
+/* When a record of the open loop is due. */
+static uint64_t due_at(const struct client *c, uint64_t sequence) {
+  return c->start + (uint64_t)((double)(sequence - c->first) * 1e9 / c->rate);
+}
+
+/* How many records are due by now, of `all`. */
+static uint64_t due_by(const struct client *c, uint64_t now, uint64_t all) {
+  uint64_t due = (uint64_t)((double)(now - c->start) / 1e9 * c->rate) + 1;
+  return due < all ? due : all;
+}
+
+static void take_ack(struct client *c, uint64_t acked) {
+  uint64_t now = wire_now();
+  if (c->rate > 0)
+    for (uint64_t sequence = c->acked + 1; sequence <= acked; sequence++)
+      histogram_add(&c->latencies, now - due_at(c, sequence));
+  c->acked = acked;
+  for (; c->mark_head != c->mark_tail && c->marks[c->mark_head % MARKS].last <= acked; c->mark_head++)
+    if (c->rate == 0) histogram_add(&c->latencies, now - c->marks[c->mark_head % MARKS].sent_at);
+}
 
 static void take_frame(struct client *c, const uint8_t *frame) {
   const uint8_t *body = frame + WIRE_HEADER;
@@ -50,13 +81,9 @@ static void take_frame(struct client *c, const uint8_t *frame) {
     c->credit_bytes = wire_u64(body + 40);
     c->credit_records = wire_u64(body + 48);
     break;
-  case WIRE_ACK: {
-    uint64_t now = wire_now();
-    c->acked = wire_u64(body);
-    for (; c->mark_head != c->mark_tail && c->marks[c->mark_head % MARKS].last <= c->acked; c->mark_head++)
-      histogram_add(&c->latencies, now - c->marks[c->mark_head % MARKS].sent_at);
+  case WIRE_ACK:
+    take_ack(c, wire_u64(body));
     break;
-  }
   case WIRE_CREDIT:
     c->credit_bytes = wire_u64(body);
     c->credit_records = wire_u64(body + 8);
@@ -160,6 +187,29 @@ static void await(struct client *c, short events) {
   receive(c);
 }
 
+/* Sends a frame of what is due, or waits until something is, or may be sent. */
+static void keep_time(struct client *c, uint64_t all, uint32_t count, uint32_t record, uint32_t payload) {
+  uint64_t now = wire_now(), sent = c->next - c->first, waiting = due_by(c, now, all) - sent;
+  if (waiting == 0) {
+    uint64_t left = due_at(c, c->next) - now;
+    struct timespec time = {.tv_nsec = left < 1000000000 ? (long)left : 999999999};
+    struct pollfd p = {.fd = c->fd, .events = POLLIN};
+    ppoll(&p, 1, &time, NULL);
+    receive(c);
+    return;
+  }
+  uint32_t fitting = waiting < count ? (uint32_t)waiting : count;
+  if (c->sent_bytes + WIRE_HEADER + 8 + (uint64_t)fitting * record > c->credit_bytes ||
+      c->sent_records + fitting > c->credit_records) {
+    await(c, POLLIN);
+    return;
+  }
+  histogram_add(&c->delays, now - due_at(c, c->next));
+  build(c, fitting, payload);
+  push(c);
+  receive(c);
+}
+
 int main(int argc, char **argv) {
   if (argc < 4) errx(64, "usage: tcp_load HOST PORT SECONDS [PAYLOAD [FRAME [PRODUCER [RATE]]]]");
   uint32_t payload = argc > 4 ? (uint32_t)atoi(argv[4]) : 128, frame = argc > 5 ? (uint32_t)atoi(argv[5]) : 65536;
@@ -179,15 +229,17 @@ int main(int argc, char **argv) {
   uint64_t start = wire_now(), end = start + (uint64_t)(atof(argv[3]) * 1e9);
   uint64_t cpu = wire_cpu();
   uint64_t frame_bytes = WIRE_HEADER + 8 + (uint64_t)count * record;
-  double rate = argc > 7 ? atof(argv[7]) : 0;
+  c.rate = argc > 7 ? atof(argv[7]) : 0;
+  c.start = start;
+  uint64_t all = (uint64_t)(c.rate * atof(argv[3]));
+  /* A pause of 20 us takes 70 with the usual slack. */
+  prctl(PR_SET_TIMERSLACK, 1);
   signal(SIGTERM, stop);
-  while (!is_over && wire_now() < end) {
+  while (!is_over && (c.rate > 0 ? c.next - c.first < all && wire_now() < end + PATIENCE_NS : wire_now() < end)) {
     if (!push(&c)) {
       await(&c, POLLOUT | POLLIN);
-    } else if (rate > 0 && (double)c.sent_records > rate * (double)(wire_now() - start) / 1e9) {
-      struct pollfd p = {.fd = c.fd, .events = POLLIN};
-      poll(&p, 1, 1);
-      receive(&c);
+    } else if (c.rate > 0) {
+      keep_time(&c, all, count, record, payload);
     } else if (c.sent_bytes + frame_bytes > c.credit_bytes || c.sent_records + count > c.credit_records) {
       await(&c, POLLIN);
     } else {
@@ -197,7 +249,7 @@ int main(int argc, char **argv) {
   }
   while (!push(&c)) await(&c, POLLOUT | POLLIN);
   end = wire_now();
-  while (c.acked + 1 < c.next && wire_now() < end + 10000000000u) await(&c, POLLIN);
+  while (c.acked + 1 < c.next && wire_now() < end + PATIENCE_NS) await(&c, POLLIN);
   double seconds = (double)(wire_now() - start) / 1e9;
   uint64_t records = c.acked + 1 - c.first;
   printf("{\"records\":%llu,\"seconds\":%.3f,\"records_per_second\":%.0f,\"bytes_per_second\":%.0f,\"payload\":%u,"
@@ -205,6 +257,10 @@ int main(int argc, char **argv) {
          (unsigned long long)records, seconds, (double)records / seconds, (double)c.sent_bytes / seconds, payload, count,
          (unsigned long long)c.nacks, records ? (double)(wire_cpu() - cpu) / 1e3 / (double)records : 0);
   histogram_print(&c.latencies, stdout);
+  if (c.rate > 0) {
+    printf(",\"rate\":%.0f,\"delay_us\":", c.rate);
+    histogram_print(&c.delays, stdout);
+  }
   printf("}\n");
-  return c.acked + 1 == c.next && c.nacks == 0 ? 0 : 1;
+  return c.acked + 1 == c.next && c.nacks == 0 && (is_over || c.next - c.first >= all) ? 0 : 1;
 }

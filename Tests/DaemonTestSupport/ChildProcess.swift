@@ -1,5 +1,7 @@
 import Foundation
+import SluiceCore
 import Synchronization
+import TestSupport
 
 /// A child process whose output is read by a thread of its own, so that a test can await a line.
 package final class ChildProcess: Sendable {
@@ -19,12 +21,13 @@ package final class ChildProcess: Sendable {
   package init(
     _ executable: String, _ arguments: [String], environment: [String: String] = [:], directory: String? = nil
   ) {
-    let ends = Self.spawning.withLock { _ in Self.pipe() }
+    guard let ends = LinuxCalls.pipe() else { fatalError("pipe: errno \(errno)") }
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     posix_spawn_file_actions_adddup2(&actions, ends.write, 1)
     posix_spawn_file_actions_adddup2(&actions, ends.write, 2)
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+    ChildDescriptors.closeOthers(&actions)
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     var none = sigset_t()
@@ -46,22 +49,12 @@ package final class ChildProcess: Sendable {
       close(ends.write)
     }
     var child = pid_t()
-    let rc = Self.spawning.withLock { _ in posix_spawn(&child, command[0], &actions, &attributes, &argv, &envp) }
+    let rc = posix_spawn(&child, command[0], &actions, &attributes, &argv, &envp)
     guard rc == 0 else { fatalError("cannot run \(executable): errno \(rc)") }
     pid = child
     state = Mutex(State())
     let end = ends.read
     Thread.detachNewThread { self.collect(end) }
-  }
-
-  /// Held while a pipe is made and while a child is spawned, so that no child inherits another's pipe.
-  private static let spawning = Mutex<Void>(())
-
-  private static func pipe() -> (read: Int32, write: Int32) {
-    var ends: [Int32] = [0, 0]
-    guard Glibc.pipe(&ends) == 0 else { fatalError("pipe: errno \(errno)") }
-    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-    return (ends[0], ends[1])
   }
 
   deinit {
@@ -96,7 +89,7 @@ package final class ChildProcess: Sendable {
   }
 
   /// The first line that `match` accepts, now or later; nil if the child ends or `seconds` pass first.
-  package func line(within seconds: Double = 60, where match: (String) -> Bool) -> String? {
+  package func line(within seconds: Double = 300, where match: (String) -> Bool) -> String? {
     let deadline = DispatchTime.now() + seconds
     var seen = 0
     while true {
@@ -108,7 +101,7 @@ package final class ChildProcess: Sendable {
   }
 
   /// Waits for the end; nil after `seconds`.
-  package func exitStatus(within seconds: Double = 60) -> Int32? {
+  package func exitStatus(within seconds: Double = 300) -> Int32? {
     let deadline = DispatchTime.now() + seconds
     while true {
       let (status, ended) = state.withLock { ($0.status, $0.ended) }
@@ -135,10 +128,11 @@ package final class ChildProcess: Sendable {
 
   /// Runs to the end and returns (exit status, all output).
   package static func run(
-    _ executable: String, _ arguments: [String], environment: [String: String] = [:], directory: String? = nil
+    _ executable: String, _ arguments: [String], environment: [String: String] = [:], directory: String? = nil,
+    within seconds: Double = 300
   ) -> (status: Int32?, text: String) {
     let child = ChildProcess(executable, arguments, environment: environment, directory: directory)
-    let status = child.exitStatus()
+    let status = child.exitStatus(within: seconds)
     return (status, child.output.joined(separator: "\n"))
   }
 }

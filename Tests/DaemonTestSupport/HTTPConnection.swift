@@ -6,19 +6,8 @@ package final class HTTPConnection {
   private var received: [UInt8] = []
 
   package init?(port: Int) {
-    descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_port = in_port_t(port).bigEndian
-    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    let rc = withUnsafePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-      }
-    }
-    guard rc == 0 else { return nil }
-    var limit = timeval(tv_sec: 30, tv_usec: 0)
-    setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+    guard let descriptor = connectToLoopback(port, seconds: 120) else { return nil }
+    self.descriptor = descriptor
   }
 
   deinit { close(descriptor) }
@@ -70,14 +59,14 @@ package final class HTTPConnection {
   )? {
     guard
       send(
-        "POST \(path) HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n\(headers)"
+        "POST \(path) HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\(headers)"
           + "Content-Length: \(body.utf8.count)\r\n\r\n\(body)")
     else { return nil }
     return response()
   }
 
   package func get(_ path: String, accept: String? = nil) -> (status: Int, head: String, body: String)? {
-    guard send("GET \(path) HTTP/1.1\r\nHost: test\r\n\(accept.map { "Accept: \($0)\r\n" } ?? "")\r\n") else {
+    guard send("GET \(path) HTTP/1.1\r\nHost: localhost\r\n\(accept.map { "Accept: \($0)\r\n" } ?? "")\r\n") else {
       return nil
     }
     return response()

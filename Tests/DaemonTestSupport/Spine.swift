@@ -37,7 +37,7 @@ package func deliveredLines(_ folder: String) -> [String] {
 
 /// Looks again, yielding the processor, until `condition` holds; false after `seconds`. For state that a process
 /// changes on disk, where nothing can be awaited.
-package func eventually(within seconds: Double = 30, _ condition: () -> Bool) -> Bool {
+package func eventually(within seconds: Double = 120, _ condition: () -> Bool) -> Bool {
   let deadline = DispatchTime.now() + seconds
   let pause = DispatchSemaphore(value: 0)
   while DispatchTime.now() < deadline {
@@ -65,9 +65,14 @@ package struct BuildFailure: Error, CustomStringConvertible {
 }
 
 /// Builds a plugin in C from the public header alone, as somebody outside this repository would.
-package func buildPlugin(_ source: String, kind: String, in folder: TemporaryFolder) throws -> String {
+package func buildPlugin(
+  _ source: String, kind: String, in folder: TemporaryFolder, _ options: [String] = []
+) throws -> String {
   let output = "\(folder.path)/libsluice-\(kind).so"
-  try compile(source, to: output, ["-fvisibility=hidden", "-I\(Products.repository)/Sources/CSluice/include"])
+  // Renamed over what was there: a file that is in use is another file then.
+  let fresh = "\(output).new"
+  try compile(source, to: fresh, ["-fvisibility=hidden", "-I\(Products.repository)/Sources/CSluice/include"] + options)
+  guard rename(fresh, output) == 0 else { throw BuildFailure(description: "cannot rename \(fresh): errno \(errno)") }
   return output
 }
 
@@ -78,4 +83,26 @@ package func compile(_ source: String, to output: String, _ options: [String] = 
     ["-std=gnu11", "-Wall", "-Werror", "-shared", "-fPIC"] + options
       + ["\(Products.repository)/\(source)", "-o", output, "-lpthread", "-ldl"])
   guard built.status == 0 else { throw BuildFailure(description: built.text) }
+}
+
+/// Builds a plugin in Swift from a fixture of this repository and the kit's sources, as one module; `more` is code of its own.
+/// Renamed over what was there.
+package func buildSwiftPlugin(
+  _ fixture: String, kind: String, in folder: TemporaryFolder, adding more: String = ""
+) throws -> String {
+  let output = "\(folder.path)/libsluice-\(kind).so"
+  let root = Products.repository
+  let extra = folder.write("Extra.swift", more)
+  let kit = try FileManager.default.subpathsOfDirectory(atPath: root + "/Sources/SluicePluginKit")
+    .filter { $0.hasSuffix(".swift") }.map { "\(root)/Sources/SluicePluginKit/\($0)" }
+  let link = ["--version-script=\(root)/Plugins/plugin.map", "-Bsymbolic", "-z", "nodelete"].flatMap {
+    ["-Xlinker", $0]
+  }
+  let built = ChildProcess.run(
+    "/usr/bin/env",
+    ["swiftc", "-swift-version", "6", "-parse-as-library", "-suppress-warnings", "-emit-library"]
+      + ["-module-name", "SluicePluginKit", "-I\(root)/Sources/CSluice/include", "-o", "\(output).new"] + link
+      + kit + ["\(root)/\(fixture)", extra])
+  guard built.status == 0, rename("\(output).new", output) == 0 else { throw BuildFailure(description: built.text) }
+  return output
 }

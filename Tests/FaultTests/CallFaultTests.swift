@@ -38,7 +38,7 @@ import Testing
     ])
   func aFailedRotation(fault: String, path: String) throws {
     let rig = try FaultRig(payloadBytes: 60_000)
-    let daemon = try #require(try rig.start(fault: fault, on: path))
+    let daemon = try #require(try rig.start(fault: fault, on: path, countsZeros: false))
     try postUntilTheEnd(rig, daemon)
     #expect(daemon.process.exitStatus() == 74)
     let text = daemon.process.output.joined(separator: "\n")

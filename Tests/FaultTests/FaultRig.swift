@@ -98,9 +98,11 @@ final class FaultRig: Sendable {
     return daemon
   }
 
-  /// One with a fault from `Tests/Fixtures/io_faults.c` in it.
-  func start(fault: String, on path: String = ".slog", wrapper: [String] = []) throws -> Daemon? {
-    start(environment: try Self.environment(fault: fault, on: path, log: folder.path + "/faults"), wrapper: wrapper)
+  /// One with a fault from `Tests/Fixtures/io_faults.c` in it. `countsZeros`: also of what an idle log fills files with.
+  func start(fault: String, on path: String = ".slog", countsZeros: Bool = true) throws -> Daemon? {
+    var environment = try Self.environment(fault: fault, on: path, log: folder.path + "/faults")
+    if !countsZeros { environment["IO_FAULT_DATA"] = "1" }
+    return start(environment: environment)
   }
 
   static func environment(fault: String, on path: String, log: String) throws -> [String: String] {

@@ -101,6 +101,10 @@ static inline slu_rc fixture_stop(void *instance, slu_error *error) {
   return SLU_OK;
 }
 
+#ifndef FIXTURE_VERSION
+#define FIXTURE_VERSION "1.0"
+#endif
+
 /* The module: FIXTURE_MODULE("kind", .deliver = deliver, …) */
 #define FIXTURE_MODULE(name_, ...)                                                                       \
   static const slu_subscriber fixture_subscriber = {.struct_size = sizeof(slu_subscriber),               \
@@ -114,7 +118,7 @@ static inline slu_rc fixture_stop(void *instance, slu_error *error) {
   static const slu_module fixture_module = {.struct_size = sizeof(slu_module),                           \
                                             .subscriber_count = 1,                                       \
                                             .name = SLU_LITERAL(name_),                                  \
-                                            .version = SLU_LITERAL("1.0"),                               \
+                                            .version = SLU_LITERAL(FIXTURE_VERSION),                     \
                                             .subscribers = fixture_subscribers};                         \
   SLU_EXPORT const slu_module *sluice_module_v1(uint32_t host_abi_minor) {                               \
     (void)host_abi_minor;                                                                                \

@@ -1,6 +1,6 @@
 /* Sees that the records of each producer come whole and in order: each sequence is the last one plus one, or was there
  * before (at least once). What it has of each goes to `last` in the state directory when it stops, and is read from there
- * when it starts: "PRODUCER LAST RECORDS AGAIN MISSING" a line. */
+ * when it is made: "PRODUCER LAST RECORDS AGAIN MISSING" a line. That file is why it is exclusive. */
 #include "fixture.h"
 
 #define PRODUCERS 64
@@ -80,4 +80,4 @@ static slu_rc stop(void *instance, slu_error *error) {
 
 static void destroy(void *instance) { free(instance); }
 
-FIXTURE_MODULE("orderly", .create = create, .deliver = deliver, .stop = stop, .gap = NULL, .destroy = destroy)
+FIXTURE_MODULE("orderly", .flags = SLU_F_EXCLUSIVE, .create = create, .deliver = deliver, .stop = stop, .gap = NULL, .destroy = destroy)

@@ -21,6 +21,7 @@ static slu_rc deliver(void *instance, const slu_batch *batch, slu_error *error) 
   static char endless[20000];
   slu_pair pair = {SLU_LITERAL("row"), SLU_LITERAL("7")};
   memset(endless, 'e', sizeof endless);
+  if (self->number) fprintf(stderr, "its own words\n");
   host->log(host->context, SLU_LOG_WARNING, slu_text("broken \xff text"), &pair, 1);
   host->log(host->context, 1000, (slu_bytes){endless, sizeof endless}, NULL, 0);
   uint64_t rows = metric(self, SLU_METRIC_COUNTER, "rows", "", 1);

@@ -37,6 +37,8 @@ typedef struct later_subscriber {
 #define case_ownswift 19
 #define case_go 20
 #define case_processonly 21
+#define case_both 22
+#define case_v3 23
 
 #if CASE == case_undefined
 extern int nobody_defines_this(void);
@@ -97,6 +99,8 @@ static const slu_module module = {
 
 #if CASE == case_v2
 SLU_EXPORT const slu_module *sluice_module_v2(uint32_t host_abi_minor) {
+#elif CASE == case_v3
+SLU_EXPORT const slu_module *sluice_module_v3(uint32_t host_abi_minor) {
 #elif CASE == case_nosymbol
 SLU_EXPORT const slu_module *another_module(uint32_t host_abi_minor) {
 #else
@@ -108,3 +112,18 @@ SLU_EXPORT const slu_module *sluice_module_v1(uint32_t host_abi_minor) {
 #endif
   return CASE == case_null ? NULL : &module;
 }
+
+#if CASE == case_both
+static const slu_module of_two = {
+  .struct_size = sizeof(slu_module),
+  .name = SLU_LITERAL(KIND),
+  .version = SLU_LITERAL("2.0"),
+  .subscriber_count = 1,
+  .subscribers = subscribers,
+};
+
+SLU_EXPORT const slu_module *sluice_module_v2(uint32_t host_abi_minor) {
+  (void)host_abi_minor;
+  return &of_two;
+}
+#endif

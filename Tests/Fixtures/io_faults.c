@@ -4,6 +4,8 @@
  *     call   pwritev, pwrite, fdatasync, fsync, posix_fallocate, ftruncate, rename, unlink, open
  *     what   an errno by name (EIO, ENOSPC, EINTR, EMFILE), half (of the bytes are written), or a delay in ms
  *   IO_FAULT_PATH=text   only files whose path contains it count
+ *   IO_FAULT_DATA=1      writes of nothing but zeros do not count, nor syncs behind them: a journal that is idle fills files
+ *                        with them, and nobody knows when it is
  *   IO_FAULT_LOG=file    gets a line for every fault, so that a test knows that there was one */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -20,7 +22,7 @@
 #include <unistd.h>
 
 static char fault_call[32], fault_what[16];
-static const char *fault_path, *fault_log;
+static const char *fault_path, *fault_log, *fault_data;
 static long fault_first, fault_count = 1;
 static atomic_long calls;
 
@@ -33,6 +35,7 @@ __attribute__((constructor)) static void configure(void) {
   const char *spec = getenv("IO_FAULT");
   fault_path = getenv("IO_FAULT_PATH");
   fault_log = getenv("IO_FAULT_LOG");
+  fault_data = getenv("IO_FAULT_DATA");
   if (spec) sscanf(spec, "%31[^:]:%15[^:]:%ld:%ld", fault_call, fault_what, &fault_first, &fault_count);
 }
 
@@ -67,6 +70,21 @@ static int fault_of(const char *call, int file) {
   return fault(call, path);
 }
 
+/* By descriptor: what was last written is nothing but zeros. */
+static atomic_bool zeros[4096];
+
+static int is_zeros(int file) { return fault_data && file >= 0 && file < 4096 && zeros[file]; }
+
+static void note_write(int file, const struct iovec *pieces, int count) {
+  if (!fault_data || file < 0 || file >= 4096) return;
+  int found = 0;
+  for (int i = 0; i < count && !found; i++) {
+    const char *bytes = pieces[i].iov_base;
+    for (size_t j = 0; j < pieces[i].iov_len && !found; j++) found = bytes[j] != 0;
+  }
+  zeros[file] = !found;
+}
+
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 static ssize_t half_of(int file, const struct iovec *pieces, int count, off_t offset) {
@@ -84,7 +102,8 @@ static ssize_t half_of(int file, const struct iovec *pieces, int count, off_t of
 }
 
 ssize_t pwritev(int file, const struct iovec *pieces, int count, off_t offset) {
-  int code = fault_of("pwritev", file);
+  note_write(file, pieces, count);
+  int code = is_zeros(file) ? NO_FAULT : fault_of("pwritev", file);
   if (code == HALF) return half_of(file, pieces, count, offset);
   if (code) return errno = code, -1;
   return REAL(pwritev)(file, pieces, count, offset);
@@ -106,7 +125,7 @@ ssize_t pwrite64(int file, const void *bytes, size_t count, off64_t offset) {
 }
 
 int fdatasync(int file) {
-  int code = fault_of("fdatasync", file);
+  int code = is_zeros(file) ? NO_FAULT : fault_of("fdatasync", file);
   if (code) return errno = code, -1;
   return REAL(fdatasync)(file);
 }

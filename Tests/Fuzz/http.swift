@@ -1,13 +1,17 @@
-// libFuzzer target: HTTP requests. Built by `scripts/fuzz` from this file and the parser's own, nothing else.
+// libFuzzer target: HTTP requests. Built by `scripts/fuzz` from this file, `check.swift` and the parser's own, nothing else.
 //
 // input     one byte that picks the limits, two that pick a split point, then the bytes of a connection
 // property  no read outside of the bytes (the sanitizer watches exact allocations); the same requests and the same
-//           refusal whether the bytes come at once, in two parts, or one by one; spans and lengths within bounds
+//           refusal whether the bytes come at once, in two parts, or one by one, with a stop before bodies or without; spans and lengths within bounds
 
-import Glibc
+#if !FUZZING
+  @testable import SluiceIngest
+#endif
 
 /// What libFuzzer calls for each input.
-@c(LLVMFuzzerTestOneInput)
+#if FUZZING
+  @c(LLVMFuzzerTestOneInput)
+#endif
 public func fuzzHTTP(_ start: UnsafeRawPointer?, _ count: Int) -> CInt {
   guard let start, count > 3 else { return 0 }
   let input = UnsafeRawBufferPointer(start: start, count: count)
@@ -19,21 +23,24 @@ public func fuzzHTTP(_ start: UnsafeRawPointer?, _ count: Int) -> CInt {
   let split = (Int(input[1]) << 8 | Int(input[2])) % (bytes.count + 1)
   let whole = outcome(bytes, limits, cuts: [])
   check(whole == outcome(bytes, limits, cuts: [split]), "a split changes the outcome")
+  check(whole == outcome(bytes, limits, cuts: [split], stops: true), "a stop before the body changes the outcome")
   if bytes.count <= 256 {
     check(whole == outcome(bytes, limits, cuts: Array(0..<bytes.count)), "single bytes change the outcome")
   }
   return 0
 }
 
-struct Outcome: Equatable {
+private struct Outcome: Equatable {
   var requests: [HTTPRequest] = []
   var bodies: [[UInt8]] = []
   var refusal: HTTPRefusal?
 }
 
 /// What a connection makes of `bytes` when they come in parts that end at `cuts`.
-func outcome(_ bytes: UnsafeRawBufferPointer, _ limits: HTTPLimits, cuts: [Int]) -> Outcome {
-  var parser = HTTPRequestParser(limits: limits)
+private func outcome(
+  _ bytes: UnsafeRawBufferPointer, _ limits: HTTPLimits, cuts: [Int], stops: Bool = false
+) -> Outcome {
+  var parser = HTTPRequestParser(limits: limits, stopsBeforeBodies: stops)
   var outcome = Outcome()
   var consumed = 0
   for cut in cuts + [bytes.count] {
@@ -53,6 +60,9 @@ func outcome(_ bytes: UnsafeRawBufferPointer, _ limits: HTTPLimits, cuts: [Int])
       case .refused(let refusal):
         outcome.refusal = refusal
         return outcome
+      case .head:
+        check(stops && parser.isInBody && parser.head.bringsBody, "a stop where no body follows")
+        continue
       case .needMore:
         check(known.count <= limits.requestBytes, "more than a request's bytes are waited for")
       }
@@ -62,7 +72,7 @@ func outcome(_ bytes: UnsafeRawBufferPointer, _ limits: HTTPLimits, cuts: [Int])
   return outcome
 }
 
-func check(_ request: HTTPRequest, _ bytes: UnsafeRawBufferPointer, _ limits: HTTPLimits) {
+private func check(_ request: HTTPRequest, _ bytes: UnsafeRawBufferPointer, _ limits: HTTPLimits) {
   let head = request.head
   check(request.consumed > 0 && request.consumed <= bytes.count, "consumed lies outside of the bytes")
   check(request.bodyBytes <= limits.bodyBytes, "a body exceeds its limit")
@@ -75,15 +85,9 @@ func check(_ request: HTTPRequest, _ bytes: UnsafeRawBufferPointer, _ limits: HT
   for byte in head.topic.of(bytes) { check(byte == 9 || byte >= 0x20, "a value has a control character") }
 }
 
-func body(of request: HTTPRequest, _ bytes: UnsafeRawBufferPointer) -> [UInt8] {
+private func body(of request: HTTPRequest, _ bytes: UnsafeRawBufferPointer) -> [UInt8] {
   guard request.head.isChunked else { return Array(request.rawBody.of(bytes)) }
   var body = [UInt8](repeating: 0, count: request.bodyBytes)
   body.withUnsafeMutableBytes { request.copyBody(from: bytes, to: $0) }
   return body
-}
-
-func check(_ condition: Bool, _ message: StaticString) {
-  guard !condition else { return }
-  perror("property violated: \(message)")
-  abort()
 }

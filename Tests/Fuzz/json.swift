@@ -1,20 +1,26 @@
-// libFuzzer target: JSON bodies. Built by `scripts/fuzz` from this file and the scanner's own, nothing else.
+// libFuzzer target: JSON bodies. Built by `scripts/fuzz` from this file, `check.swift`, the reference that the tests use, and SluiceCore.
 //
 // input     one byte that picks the depth bound, then the text
 // property  no read outside of the bytes (the sanitizer watches); offsets within the text; the same verdict and the
-//           same `message` as a slow scanner written from the grammar (below); white space around the text moves the
+//           same `message` as a slow scanner written from the grammar (`JSONReference`); white space around the text moves the
 //           result and changes nothing; a text cut before its last brace is not valid
 
-import Glibc
+import SluiceCore
+
+#if !FUZZING
+  import TestSupport
+#endif
 
 /// What libFuzzer calls for each input.
-@c(LLVMFuzzerTestOneInput)
+#if FUZZING
+  @c(LLVMFuzzerTestOneInput)
+#endif
 public func fuzzJSON(_ start: UnsafeRawPointer?, _ count: Int) -> CInt {
   guard let start, count > 1 else { return 0 }
   let maxDepth = start.load(as: UInt8.self) & 1 == 0 ? 5 : 128
   let text = UnsafeRawBufferPointer(start: start + 1, count: count - 1)
   let verdict = scan(text, maxDepth)
-  let reference = Reference(Array(text), maxDepth: maxDepth).verdict()
+  let reference = JSONReference(Array(text), maxDepth: maxDepth).verdict()
   switch (verdict, reference) {
   case (.success(let range), .message(let expected)):
     check(range == expected, "another message than the reference's")
@@ -38,196 +44,10 @@ public func fuzzJSON(_ start: UnsafeRawPointer?, _ count: Int) -> CInt {
   return 0
 }
 
-func scan(_ text: UnsafeRawBufferPointer, _ maxDepth: Int) -> Result<Range<Int>, JSONFault> {
+private func scan(_ text: UnsafeRawBufferPointer, _ maxDepth: Int) -> Result<Range<Int>, JSONFault> {
   do throws(JSONFault) {
     return .success(try JSONScanner.message(of: text, maxDepth: maxDepth))
   } catch {
     return .failure(error)
   }
-}
-
-/// The grammar of RFC 8259 as recursive functions, slow and plain.
-struct Reference {
-  enum Verdict {
-    case invalid
-    /// Valid, but not what `POST /log` takes.
-    case content
-    case message(Range<Int>)
-  }
-  struct Invalid: Error {}
-
-  let text: [UInt8]
-  let maxDepth: Int
-  var at = 0
-  var messages: [Range<Int>?] = []
-
-  init(_ text: [UInt8], maxDepth: Int) {
-    self.text = text
-    self.maxDepth = maxDepth
-  }
-
-  func verdict() -> Verdict {
-    // Ill-formed UTF-8 is outside of a string no JSON, and inside not allowed either.
-    guard String(validating: text, as: UTF8.self) != nil else { return .invalid }
-    var copy = self
-    do {
-      copy.space()
-      let isObject = copy.peek == UInt8(ascii: "{")
-      _ = try copy.value(depth: 0)
-      copy.space()
-      guard copy.at == text.count else { return .invalid }
-      guard isObject, let last = copy.messages.last, let range = last, !copy.messages.contains(nil) else {
-        return .content
-      }
-      return .message(range)
-    } catch {
-      return .invalid
-    }
-  }
-
-  var peek: UInt8? { at < text.count ? text[at] : nil }
-
-  mutating func space() {
-    while let byte = peek, [0x20, 0x09, 0x0A, 0x0D].contains(byte) { at += 1 }
-  }
-
-  mutating func take(_ byte: Character) throws {
-    guard peek == byte.asciiValue else { throw Invalid() }
-    at += 1
-  }
-
-  mutating func take(if byte: Character) -> Bool {
-    guard peek == byte.asciiValue else { return false }
-    at += 1
-    return true
-  }
-
-  /// The string's range, if it was one.
-  mutating func value(depth: Int) throws -> Range<Int>? {
-    switch peek.map({ Character(Unicode.Scalar($0)) }) {
-    case "{":
-      try object(depth: depth + 1)
-    case "[":
-      try array(depth: depth + 1)
-    case "\"":
-      return try string().range
-    case "t": for letter in "true" { try take(letter) }
-    case "f": for letter in "false" { try take(letter) }
-    case "n": for letter in "null" { try take(letter) }
-    default: try number()
-    }
-    return nil
-  }
-
-  mutating func object(depth: Int) throws {
-    guard depth <= maxDepth else { throw Invalid() }
-    try take("{")
-    space()
-    if take(if: "}") { return }
-    repeat {
-      space()
-      let name = try string().units
-      space()
-      try take(":")
-      space()
-      let range = try value(depth: depth)
-      if depth == 1, name == Array("message".utf16) { messages.append(range) }
-      space()
-    } while take(if: ",")
-    try take("}")
-  }
-
-  mutating func array(depth: Int) throws {
-    guard depth <= maxDepth else { throw Invalid() }
-    try take("[")
-    space()
-    if take(if: "]") { return }
-    repeat {
-      space()
-      _ = try value(depth: depth)
-      space()
-    } while take(if: ",")
-    try take("]")
-  }
-
-  mutating func number() throws {
-    _ = take(if: "-")
-    if !take(if: "0") { try digits() }
-    if take(if: ".") { try digits() }
-    if take(if: "e") || take(if: "E") {
-      _ = take(if: "+") || take(if: "-")
-      try digits()
-    }
-  }
-
-  mutating func digits() throws {
-    let from = at
-    while let byte = peek, (48...57).contains(byte) { at += 1 }
-    guard at > from else { throw Invalid() }
-  }
-
-  mutating func string() throws -> (range: Range<Int>, units: [UInt16]) {
-    try take("\"")
-    let from = at
-    var units: [UInt16] = []
-    while let byte = peek, byte != UInt8(ascii: "\"") {
-      guard byte >= 0x20 else { throw Invalid() }
-      at += 1
-      guard byte == UInt8(ascii: "\\") else {
-        units.append(UInt16(byte))
-        continue
-      }
-      guard let kind = peek else { throw Invalid() }
-      at += 1
-      switch Character(Unicode.Scalar(kind)) {
-      case "\"", "\\", "/", "b", "f", "n", "r", "t": units.append(0)
-      case "u":
-        guard at + 4 <= text.count, text[at..<at + 4].allSatisfy({ Character(Unicode.Scalar($0)).isHexDigit }),
-          let unit = UInt16(String(decoding: text[at..<at + 4], as: UTF8.self), radix: 16)
-        else { throw Invalid() }
-        at += 4
-        units.append(unit)
-      default: throw Invalid()
-      }
-    }
-    let range = from..<at
-    try take("\"")
-    // Only escapes give units above 255: those that are surrogates must pair up, next to each other.
-    try pair(range)
-    return (range, units)
-  }
-
-  /// Each escaped surrogate stands beside its other half.
-  func pair(_ range: Range<Int>) throws {
-    var index = range.lowerBound
-    while index < range.upperBound {
-      guard text[index] == UInt8(ascii: "\\") else {
-        index += 1
-        continue
-      }
-      guard let unit = unit(at: index, in: range) else {
-        index += 2
-        continue
-      }
-      index += 6
-      if (0xDC00...0xDFFF).contains(unit) { throw Invalid() }
-      if (0xD800...0xDBFF).contains(unit) {
-        guard let low = self.unit(at: index, in: range), (0xDC00...0xDFFF).contains(low) else { throw Invalid() }
-        index += 6
-      }
-    }
-  }
-
-  func unit(at index: Int, in range: Range<Int>) -> UInt16? {
-    guard index + 6 <= range.upperBound, text[index] == UInt8(ascii: "\\"), text[index + 1] == UInt8(ascii: "u") else {
-      return nil
-    }
-    return UInt16(String(decoding: text[index + 2..<index + 6], as: UTF8.self), radix: 16)
-  }
-}
-
-func check(_ condition: Bool, _ message: StaticString) {
-  guard !condition else { return }
-  perror("property violated: \(message)")
-  abort()
 }

@@ -45,6 +45,61 @@ import Testing
     expectSame(delivered(folder), lines)
   }
 
+  @Test("When its input has ended, a daemon waits for a subscriber that is at work before it stops")
+  func unhurried() throws {
+    let folder = TemporaryFolder()
+    let module = try buildPlugin("Tests/FixturePlugins/witness.c", kind: "witness", in: folder)
+    let (seen, control) = (folder.path + "/seen", ["--data", folder.path + "/data"])
+    let input = folder.write("input.txt", "one\ntwo\n")
+    let gate = folder.write("seen.gate", "")
+    let config = folder.write(
+      "unhurried.yaml",
+      """
+      sluice: 1
+      daemon: { data: ./data }
+      streams: { events: {} }
+      sources: { lines: { type: stdin, stream: events } }
+      subscribers:
+        seen: { plugin: \(module), isolation: thread, streams: [ events ], batch: { records: 1 }, config: { path: \(seen) } }
+      """)
+    let daemon = Daemon.spawn(topology: config, wrapper: ["/bin/sh", "-c", "exec \"$@\" < '\(input)'", "sh"])
+    #expect(daemon.line { $0.contains("all input has ended") } != nil)
+    // It would be ended and gone if it stopped at once.
+    for _ in 0..<5 { #expect(ChildProcess.run(Products.sluice, ["status", "--json"] + control).status == 0) }
+    #expect(!daemon.output.contains { $0.contains(" stopping") })
+    #expect(unlink(gate) == 0)
+    #expect(daemon.exitStatus() == 0)
+    let text = try String(contentsOfFile: seen, encoding: .utf8)
+    #expect(text.split(separator: "\n").map { $0.split(separator: " ")[1] } == ["1", "2"], "\(text)")
+  }
+
+  @Test("What a subscriber makes of the last lines of the input is delivered too before the daemon stops")
+  func publishedAtTheEnd() throws {
+    let folder = TemporaryFolder()
+    let module = try buildPlugin("Tests/FixturePlugins/publishing.c", kind: "publishing", in: folder)
+    let input = folder.write("input.txt", (0..<500).map { "line \($0)\n" }.joined())
+    let config = folder.write(
+      "published.yaml",
+      """
+      sluice: 1
+      daemon: { data: ./data }
+      streams: { events: {}, results: {}, audit: {} }
+      sources: { lines: { type: stdin, stream: events } }
+      subscribers:
+        enrich:
+          plugin: \(module)
+          isolation: thread
+          streams: [ events ]
+          batch: { records: 50 }
+          publish: { results: results, audit: audit }
+        archive: { plugin: disk, streams: [ results ], config: { path: ./out, format: raw } }
+      """)
+    let (status, text) = ChildProcess.run(
+      "/bin/sh", ["-c", "exec \"$0\" run -c \"$1\" < \"$2\"", Products.sluice, config, input])
+    #expect(status == 0, "\(text)")
+    expectSame(delivered(folder), (0..<500).map { "child of line \($0)" })
+  }
+
   @Test("Lines sent over TCP are delivered in their order, the last one without its line feed")
   func overTCP() throws {
     let folder = TemporaryFolder()

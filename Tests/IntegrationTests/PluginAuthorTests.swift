@@ -2,44 +2,6 @@ import DaemonTestSupport
 import Foundation
 import Testing
 
-/// Sluice as `scripts/install` puts it, from what this build has made already; once for all tests here.
-private enum Installation {
-  static let made: (folder: TemporaryFolder, output: String, status: Int32?) = {
-    let folder = TemporaryFolder()
-    let installed = install(to: folder.path)
-    // What is static lives as long as the process, and this is large.
-    atexit { try? FileManager.default.removeItem(atPath: Installation.prefix) }
-    return (folder, installed.text, installed.status)
-  }()
-  static var prefix: String { made.folder.path }
-  static var sluice: String { prefix + "/bin/sluice" }
-
-  static func install(to prefix: String, _ more: [String] = []) -> (status: Int32?, text: String) {
-    let configuration = Products.folder.hasSuffix("release") ? "release" : "debug"
-    return ChildProcess.run(
-      Products.repository + "/scripts/install",
-      ["--no-build", "--configuration", configuration, "--prefix", prefix] + more)
-  }
-
-  /// What a shell has in which this installation is the one.
-  static var environment: [String: String] {
-    let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
-    return ["PATH": "\(prefix)/bin:\(path)", "PKG_CONFIG_PATH": "\(prefix)/lib/pkgconfig"]
-  }
-
-  /// Runs a command of an author's to its end.
-  static func run(_ command: [String], in directory: String) -> (status: Int32?, text: String) {
-    let child = ChildProcess("/usr/bin/env", command, environment: environment, directory: directory)
-    let status = child.exitStatus(within: 600)
-    return (status, child.output.joined(separator: "\n"))
-  }
-}
-
-private func hasTool(_ name: String) -> Bool {
-  let path = ProcessInfo.processInfo.environment["PATH"] ?? ""
-  return path.split(separator: ":").contains { FileManager.default.isExecutableFile(atPath: "\($0)/\(name)") }
-}
-
 private func text(_ path: String) -> String {
   String(decoding: FileManager.default.contents(atPath: path) ?? Data(), as: UTF8.self)
 }
@@ -56,7 +18,16 @@ private func text(_ path: String) -> String {
     let checked = Installation.run(command, in: project)
     #expect(checked.status == 0, "\(checked.text)")
     #expect(checked.text.contains("smoke.yaml: ok"), "\(checked.text)")
+    expectPassed(checked.text)
     return project
+  }
+
+  /// What is printed when `sluice plugin check` has run both ways, and nothing was left out for a reason but what the kind is.
+  private func expectPassed(_ text: String) {
+    let summaries = text.matches(of: #/\.so(, isolated)?: (\d+) ok, (\d+) failed, \d+ skipped, (\d+) warned, in/#)
+    #expect(summaries.map { $0.1 != nil } == [false, true], "\(text)")
+    #expect(summaries.allSatisfy { $0.3 == "0" && $0.4 == "0" && Int($0.2) ?? 0 >= 30 }, "\(text)")
+    #expect(!text.contains("NOT TESTED"), "\(text)")
   }
 
   /// Runs a plugin of that project in the daemon and in a process of its own, and looks at what it counts.
@@ -83,8 +54,13 @@ private func text(_ path: String) -> String {
       let file = "\(folder.path)/data/plugins/\(instance)/topics.tsv"
       #expect(eventually { text(file) == expected }, "\(instance): \(text(file))\n\(process.output)")
     }
-    let metrics = connection.get("/metrics", accept: "text/plain")?.body ?? ""
-    #expect(metrics.contains("sluice_plugin_counted_bytes_total{subscriber=\"near\"} 395"), "\(metrics)")
+    // A plugin may count after it has written.
+    var metrics = ""
+    let isCounted = eventually {
+      metrics = connection.get("/metrics", accept: "text/plain")?.body ?? ""
+      return metrics.contains("sluice_plugin_counted_bytes_total{subscriber=\"near\"} 395")
+    }
+    #expect(isCounted, "\(metrics)")
     #expect(daemon.stop() == 0, "\(process.output)")
   }
 
@@ -117,6 +93,23 @@ private func text(_ path: String) -> String {
     let folder = TemporaryFolder()
     let project = try begin("rust", in: folder, command: ["env", "CARGO_NET_OFFLINE=true", "make", "check"])
     try deliver(to: project + "/build/libsluice-my-count.so")
+  }
+
+  @Test("The example in plain C is built with an installed Sluice alone, and passes in process and isolated")
+  func tally() throws {
+    try #require(Installation.made.status == 0, "\(Installation.made.output)")
+    let folder = TemporaryFolder()
+    let source = folder.path + "/tally.c"
+    try FileManager.default.copyItem(atPath: Products.repository + "/examples/plugins/c/tally.c", toPath: source)
+    // As examples/plugins/c/TALLY.md says, but with what pkg-config says of the headers.
+    let build = "cc -std=c11 -O2 -Wall -Wextra -Werror -shared -fPIC -fvisibility=hidden $(pkg-config --cflags sluice)"
+    let command = "umask 022 && \(build) -o libsluice-tally.so tally.c"
+    let built = Installation.run(["sh", "-c", command], in: folder.path)
+    try #require(built.status == 0, "\(built.text)")
+    let check = ["sluice", "plugin", "check", "./libsluice-tally.so", "--config", #"{"path":"tally.txt"}"#]
+    let checks = [check, check + ["--isolation", "process"]].map { Installation.run($0, in: folder.path) }
+    #expect(checks.allSatisfy { $0.status == 0 })
+    expectPassed(checks.map(\.text).joined(separator: "\n"))
   }
 
   @Test("What pkg-config says of an installed Sluice is enough for a C compiler, wherever the tree was moved to")

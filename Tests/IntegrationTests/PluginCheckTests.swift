@@ -6,7 +6,7 @@ import Testing
 /// `sluice plugin check`, as its user sees it.
 @Suite struct PluginCheckTests {
   private func check(_ arguments: String...) -> (status: Int32?, text: String) {
-    ChildProcess.run(Products.sluice, ["plugin", "check"] + arguments)
+    ChildProcess.run(Products.sluice, ["plugin", "check"] + arguments, within: 900)
   }
 
   private func product(_ kind: String) -> String { "\(Products.folder)/libsluice-\(kind).so" }
@@ -98,18 +98,26 @@ import Testing
     #expect(result.text.contains(#/\n\d+ rules were NOT TESTED: start answered SLU_E_RETRYABLE: no connection/#))
   }
 
-  @Test("With its server the postgres plugin passes", .timeLimit(.minutes(10)))
+  @Test("With its server the postgres plugin passes, in process and isolated", .timeLimit(.minutes(10)))
   func postgres() throws {
     let server = try PostgresServer()
-    let result = check(product("postgres"), "--config", #"{"url":"\#(server.url())"}"#)
-    #expect(result.status == 0 && !result.text.contains("NOT TESTED"), "\(result.text)")
+    for place in ["thread", "process"] {
+      let result = check(
+        product("postgres"), "--config", #"{"url":"\#(server.url())"}"#, "--isolation", place)
+      #expect(result.status == 0 && !result.text.contains("NOT TESTED"), "\(place): \(result.text)")
+    }
   }
 
-  @Test("The example in plain C passes")
-  func example() throws {
-    let folder = TemporaryFolder()
-    let plugin = try buildPlugin("examples/plugins/c/tally.c", kind: "tally", in: folder)
-    let result = check(plugin, "--config", #"{"path":"tally.txt"}"#)
-    #expect(result.status == 0 && !result.text.contains("NOT TESTED"), "\(result.text)")
+  @Test("With --isolation process its instances run in processes of their own, and the report says so")
+  func isolated() throws {
+    let config = ["--config", #"{"path":"out"}"#, "--isolation", "process"]
+    let result = ChildProcess.run(
+      Products.sluice, ["plugin", "check", product("disk"), "--rule", "takes-batches"] + config)
+    #expect(result.status == 0 && result.text.contains("  ok    takes-batches"), "\(result.text)")
+    #expect(result.text.contains(#/libsluice-disk\.so, isolated: \d+ ok, 0 failed, 0 skipped/#), "\(result.text)")
+    let none = ChildProcess.run(
+      Products.sluice, ["plugin", "check", product("disk"), "--rule", "memory-stable"] + config)
+    #expect(none.status == 64 && none.text.contains("rule 'memory-stable' says nothing of a plugin in a process"))
+    #expect(!check("--list-rules", "--isolation", "process").text.contains("memory-stable"))
   }
 }

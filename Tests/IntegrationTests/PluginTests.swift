@@ -99,6 +99,53 @@ import Testing
     #expect(checked.status == 1 && checked.text.contains("there is no user 'no-such-user'"), "\(checked.text)")
   }
 
+  @Test(
+    "Where a plugin is to run as a user of its own, none of its code is run as the daemon's, not even to look at it",
+    .enabled(if: geteuid() == 0, "only root can give a process another user"))
+  func looksAsTheUser() throws {
+    let folder = TemporaryFolder()
+    chmod(folder.path, 0o755)
+    let plugin = try buildPlugin("Tests/FixturePlugins/rootless.c", kind: "rootless", in: folder)
+    func check(_ isolation: String) -> (status: Int32?, text: String) {
+      let far = "  far: { plugin: \(plugin), streams: [ events ], batch: { wait: 1ms }, isolation: \(isolation) }"
+      return ChildProcess.run(Products.sluice, ["check", spine(folder, subscribers: far)])
+    }
+    let asRoot = check("process")
+    #expect(asRoot.status == 1 && asRoot.text.contains("refuses to work"), "\(asRoot.text)")
+    let asNobody = check("{ process: { user: nobody } }")
+    #expect(asNobody.status == 0, "\(asNobody.text)")
+    let far =
+      "  far: { plugin: \(plugin), streams: [ events ], batch: { wait: 1ms }, isolation: { process: { user: nobody } } }"
+    let daemon = try #require(Daemon(topology: spine(folder, subscribers: far)))
+    let connection = try #require(HTTPConnection(port: daemon.port))
+    #expect(connection.post(#"{"message":"m"}"#)?.status == 202)
+    let seen = folder.path + "/data/plugins/far/seen"
+    #expect(
+      eventually { String(decoding: FileManager.default.contents(atPath: seen) ?? Data(), as: UTF8.self).contains("m") }
+    )
+    #expect(daemon.stop() == 0)
+  }
+
+  @Test(
+    "A plugin that is only looked at gets placeholders for its secrets, and the secrets themselves when it is to work")
+  func placeholders() throws {
+    let folder = TemporaryFolder()
+    let plugin = try buildPlugin("Tests/FixturePlugins/telling.c", kind: "telling", in: folder)
+    let key = folder.write("key", "hunter22")
+    for isolation in ["thread", "process"] {
+      let far =
+        "  \(isolation): { plugin: \(plugin), streams: [ events ], isolation: \(isolation), "
+        + "config: { key: \"${file:\(key)}\", name: n } }"
+      let checked = ChildProcess.run(Products.sluice, ["check", spine(folder, subscribers: far)])
+      #expect(checked.status == 0 && checked.text.contains(#"{"key":"***","name":"n"}"#), "\(checked.text)")
+      #expect(!checked.text.contains("hunter22"))
+      let daemon = try #require(Daemon(topology: spine(folder, subscribers: far)))
+      let seen = FileManager.default.contents(atPath: "\(folder.path)/data/plugins/\(isolation)/seen") ?? Data()
+      #expect(String(decoding: seen, as: UTF8.self) == #"{"key":"hunter22","name":"n"}"# + "\n")
+      #expect(daemon.stop() == 0)
+    }
+  }
+
   @Test("A process of a plugin that is killed is started anew, its neighbours go on, and nothing is lost")
   func aKilledProcessComesAgain() throws {
     let folder = TemporaryFolder()
@@ -106,45 +153,27 @@ import Testing
     let far =
       "  far: { plugin: \(plugin), streams: [ events ], batch: { wait: 1ms }, retry: { first: 5ms, max: 20ms } }"
     let daemon = try #require(Daemon(topology: spine(folder, subscribers: far)))
-    let posting = Posting(port: daemon.port)
-    for _ in 0..<10 {
-      let runner = children(of: daemon)
-      for pid in runner { kill(pid, SIGKILL) }
-      #expect(eventually { !children(of: daemon).isEmpty && children(of: daemon) != runner })
-    }
-    let count = posting.stop()
-    #expect(posting.faults == 0)
     let far1 = folder.path + "/data/plugins/far/seen"
     func seen() -> Set<Int> {
       let lines = String(decoding: FileManager.default.contents(atPath: far1) ?? Data(), as: UTF8.self)
       return Set(lines.split(separator: "\n").compactMap { Int($0.split(separator: " ").first ?? "") })
     }
+    let posting = Posting(port: daemon.port)
+    for _ in 0..<10 {
+      let runner = children(of: daemon)
+      for pid in runner { kill(pid, SIGKILL) }
+      #expect(eventually { !children(of: daemon).isEmpty && children(of: daemon) != runner })
+      // A record that is in hand in two deaths in a row is taken for their cause.
+      let before = seen().count
+      #expect(eventually { seen().count > before })
+    }
+    let count = posting.stop()
+    #expect(posting.faults == 0)
     #expect(eventually { seen().count == count && deliveredLines(folder.path + "/out").count == count })
     #expect(daemon.stop() == 0)
     #expect(seen() == Set(1...count))
     let letters = ChildProcess.run(Products.sluice, ["stream", "inspect", folder.path + "/data/streams/dead"])
     #expect(letters.status == 0)
-  }
-
-  @Test("When a plugin in the daemon's process crashes, the daemon's last words name it and the way to isolate it")
-  func aCrashIsAttributed() throws {
-    let folder = TemporaryFolder()
-    let plugin = folder.path + "/libsluice-crasher.so"
-    try compile(
-      "Tests/FixturePlugins/misbehaving.c", to: plugin,
-      [
-        "-fvisibility=hidden", "-D_GNU_SOURCE", "-I\(Products.repository)/Sources/CSluice/include", "-DMISBEHAVE=crash",
-        "-DWHERE=in_deliver", #"-DKIND="crasher""#,
-      ])
-    let far = "  far: { plugin: \(plugin), isolation: thread, streams: [ events ], batch: { wait: 1ms } }"
-    let daemon = try #require(Daemon(topology: spine(folder, subscribers: far)))
-    let connection = try #require(HTTPConnection(port: daemon.port))
-    #expect(connection.post(#"{"message":"bad"}"#)?.status == 202)
-    #expect(daemon.process.exitStatus() == 128 + SIGSEGV)
-    let words = daemon.process.output.first { $0.contains("a crash in the code of plugin") }
-    #expect(
-      words?.contains(plugin) == true && words?.contains("subscriber far") == true
-        && words?.contains("isolation: process") == true, "\(daemon.process.output.suffix(5))")
   }
 
   @Test("A stuck plugin holds up neither its neighbours nor a reload that takes it out, nor the end")
@@ -192,7 +221,9 @@ import Testing
     let answer = try #require(refused, "a thousand records of 50 kB fitted into 8 MiB")
     #expect(answer.status == 429 && answer.head.contains("Retry-After:"))
     #expect(accepted * 50_000 < 16 << 20, "\(accepted) records were accepted")
-    #expect(connection.get("/ready")?.status == 503)
+    let unready = try #require(connection.get("/ready"))
+    #expect(unready.status == 503 && unready.head.contains("application/problem+json"))
+    #expect(unready.body.contains(#""code":"not_ready","detail":"stream events is full"#), "\(unready.body)")
     #expect(connection.get("/health")?.status == 200)
     #expect(eventually { deliveredLines(folder.path + "/out").count == accepted }, "the disk subscriber was held up")
     _ = folder.write("data/plugins/slow/open", "")

@@ -126,9 +126,12 @@ private func record(_ producer: String, _ sequence: UInt64) -> String {
     let daemon = try #require(Daemon(topology: bothEdges(folder)))
     let port = try #require(daemon.ports["modules"])
     let old = try #require(WireClient(port: port, producer: "press-7", epoch: 1))
-    #expect(old.data(first: 1, payloads: (1...10).map { record("press-7", $0) }))
+    #expect(old.data(first: 1, payloads: (1...10).map { record("press-7", $0) }) && old.awaitAck(10))
+    // Whether these are read before the newcomer's HELLO, on another loop, is open; that each is settled by then is not.
+    #expect(old.data(first: 11, payloads: (11...20).map { record("press-7", $0) }))
     let new = try #require(WireClient(port: port, producer: "press-7", epoch: 2))
-    #expect(new.lastSequence == 10, "what was under way is settled before the newcomer is answered")
+    let last = new.lastSequence
+    #expect(last == 10 || last == 20, "what was under way is settled before the newcomer is answered")
     var ending: WireClient.Frame?
     while let frame = old.frame() { ending = frame }
     guard case .error(13, 2, _)? = ending else {
@@ -136,9 +139,10 @@ private func record(_ producer: String, _ sequence: UInt64) -> String {
       return
     }
     #expect(WireClient(port: port, producer: "press-7", epoch: 1) == nil)
-    #expect(new.data(first: 11, payloads: [record("press-7", 11)]) && new.awaitAck(11))
+    let next = last + 1
+    #expect(new.data(first: next, payloads: [record("press-7", next)]) && new.awaitAck(next))
     #expect(daemon.stop() == 0)
-    #expect(deliveredLines(folder.path + "/out") == (1...11).map { record("press-7", $0) })
+    #expect(deliveredLines(folder.path + "/out") == (1...next).map { record("press-7", $0) })
   }
 
   @Test("After kill -9 the log knows each producer's last sequence, exactly what was acknowledged or more")

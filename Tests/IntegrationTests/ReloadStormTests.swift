@@ -8,9 +8,12 @@ private struct Storm {
   var random: SeededGenerator
   let folder: TemporaryFolder
   let orderly: String
+  /// The same, and replaced now and then.
+  let replaced: String
   let changeable: String
   let publishing: String
-  let port: Int
+  /// Of the framed source.
+  let port: HeldPort
 
   /// What is wrong with a topology; each is found at another stage.
   static let mistakes = [
@@ -32,15 +35,25 @@ private struct Storm {
     daemon: { data: ./data\(daemon) }
     streams:
       events: { durability: fsync, ring: 16MiB, retain: { bytes: 1GiB }\(events) }
+      posts: { durability: written, ring: 4MiB, segment: 4MiB, retain: { bytes: 1GiB } }
     \(streams)
     sources:
-      modules: { type: tcp, listen: "127.0.0.1:\(port)", stream: events, auth: none }
+      modules: { type: tcp, listen: "127.0.0.1:\(port.number)", stream: events, auth: none }
+      web: { type: http, listen: "127.0.0.1:0", stream: posts, auth: none }
     \(sources)
     subscribers:
       keeper: { plugin: \(orderly), isolation: thread, streams: [ events ], batch: { wait: 5ms } }
-      tuned: { plugin: \(orderly), streams: [ events ], \(tuned) }
+      tuned: { plugin: \(replaced), streams: [ events ], \(tuned) }
+      archive: { plugin: disk, streams: [ posts ], batch: { wait: 5ms }, config: { path: ./posts } }
     \(subscribers)
     """
+  }
+
+  /// Puts a new file in the place of the plugin, as an installation does.
+  func replace() throws {
+    let new = replaced + ".new"
+    try FileManager.default.copyItem(atPath: orderly, toPath: new)
+    try #require(rename(new, replaced) == 0, "errno \(errno)")
   }
 
   mutating func next(mistake: String?) -> String {
@@ -72,7 +85,8 @@ private struct Storm {
       subscribers += "  broken: { plugin: disk, streams: [ events ], bach: {}, config: { path: ./x } }\n"
     case "no such plugin": subscribers += "  broken: { plugin: nosuch, streams: [ events ] }\n"
     case "no such stream": subscribers += "  broken: { plugin: disk, streams: [ evnts ], config: { path: ./x } }\n"
-    case "taken port": sources += "  broken: { type: http, listen: \"0.0.0.0:\(port)\", stream: events, auth: none }\n"
+    case "taken port":
+      sources += "  broken: { type: http, listen: \"0.0.0.0:\(port.number)\", stream: events, auth: none }\n"
     default: break
     }
     let tuned = "batch: { wait: \(oneOf("1ms", "5ms", "9ms")) }, isolation: \(oneOf("thread", "process"))"
@@ -127,22 +141,19 @@ private struct Holdings: CustomStringConvertible {
 
 @Suite struct ReloadStormTests {
   @Test(
-    "Two hundred random topologies under fifty thousand records a second: no connection drops, nothing is lost or leaks",
-    .timeLimit(.minutes(10)))
+    "Two hundred random topologies and replaced plugins under fifty thousand records a second: nothing drops, is lost or leaks",
+    .timeLimit(.minutes(30)))
   func storm() throws {
     let folder = TemporaryFolder()
     let load = try buildLoad(in: folder)
-    var storm = Storm(
-      random: SeededGenerator(seed: 20), folder: folder,
-      orderly: try buildPlugin("Tests/FixturePlugins/orderly.c", kind: "orderly", in: folder),
-      changeable: try buildPlugin("Tests/FixturePlugins/changeable.c", kind: "changeable", in: folder),
-      publishing: try buildPlugin("Tests/FixturePlugins/publishing.c", kind: "publishing", in: folder), port: freePort()
-    )
+    var storm = try begin(in: folder)
+    try storm.replace()
     let file = folder.write("sluice.yaml", storm.calm())
     let daemon = try #require(Daemon(topology: file))
     let producers = (0..<4).map { number in
-      ChildProcess(load, ["127.0.0.1", "\(storm.port)", "540", "64", "8192", "press-\(number)", "12500"])
+      ChildProcess(load, ["127.0.0.1", "\(storm.port.number)", "1700", "64", "8192", "press-\(number)", "12500"])
     }
+    let posting = Posting(port: try #require(daemon.ports["web"]))
     var applied = 0
     var refused: [String: Int] = [:]
     func go(_ mistake: String?) {
@@ -171,11 +182,15 @@ private struct Holdings: CustomStringConvertible {
     // What is made once and kept is made by then.
     for round in 0..<20 { go(round % 2 == 0 ? nil : Storm.mistakes[round / 2]) }
     let before = calm()
-    for round in 20..<200 { go(round % 3 == 0 ? Storm.mistakes[(round / 3) % Storm.mistakes.count] : nil) }
+    for round in 20..<200 {
+      if round % 10 == 1 { try storm.replace() }
+      go(round % 3 == 0 ? Storm.mistakes[(round / 3) % Storm.mistakes.count] : nil)
+    }
     var after = calm()
     _ = eventually {
       after = Holdings(of: daemon.process.pid)
       return after.descriptors <= before.descriptors && after.threads <= before.threads
+        && after.children == before.children
     }
     #expect(
       after.descriptors <= before.descriptors && after.threads <= before.threads,
@@ -185,10 +200,28 @@ private struct Holdings: CustomStringConvertible {
     // Some hundred threads have come and gone, each with megabytes of stack.
     #expect(after.mappedKiB < before.mappedKiB + 512 << 10, "\(before) → \(after)")
     #expect(Set(refused.keys) == Set(Storm.mistakes))
+    let posts = posting.stop()
+    #expect(posting.faults == 0 && posts > 200, "\(posts) on one connection, each acknowledged")
     let records = try end(producers)
     #expect(daemon.stop() == 0)
     judge(folder, records)
+    #expect(deliveredLines(folder.path + "/posts").compactMap(numberOf) == Array(0..<posts))
     print("reload storm: \(applied) applied, \(refused.values.reduce(0, +)) refused; \(before) → \(after)")
+  }
+
+  /// With the seed of SLUICE_STORM_SEED, or one of its own, which is printed.
+  private func begin(in folder: TemporaryFolder) throws -> Storm {
+    let asked = ProcessInfo.processInfo.environment["SLUICE_STORM_SEED"].flatMap { UInt64($0) }
+    let seed = asked ?? UInt64.random(in: 0...UInt64.max)
+    print("reload storm: SLUICE_STORM_SEED=\(seed)")
+    return Storm(
+      random: SeededGenerator(seed: seed), folder: folder,
+      orderly: try buildPlugin("Tests/FixturePlugins/orderly.c", kind: "orderly", in: folder),
+      replaced: folder.path + "/libsluice-replaced.so",
+      changeable: try buildPlugin("Tests/FixturePlugins/changeable.c", kind: "changeable", in: folder),
+      publishing: try buildPlugin("Tests/FixturePlugins/publishing.c", kind: "publishing", in: folder),
+      port: try HeldPort()
+    )
   }
 
   /// What each producer was acknowledged.
@@ -231,22 +264,5 @@ private struct Holdings: CustomStringConvertible {
       ["-std=c11", "-D_GNU_SOURCE", "-O2", "-o", program] + ["tcp_load.c", "wire.c", "histogram.c"].map { tools + $0 })
     try #require(built.status == 0, "\(built.text)")
     return program
-  }
-
-  /// One that the system would give; the daemon takes it right after.
-  private func freePort() -> Int {
-    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    defer { close(descriptor) }
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    withUnsafeMutablePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        _ = bind(descriptor, $0, length)
-        _ = getsockname(descriptor, $0, &length)
-      }
-    }
-    return Int(UInt16(bigEndian: address.sin_port))
   }
 }

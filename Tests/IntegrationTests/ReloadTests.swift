@@ -1,5 +1,6 @@
 import DaemonTestSupport
 import Foundation
+import TestSupport
 import Testing
 
 /// A topology whose parts a test changes one by one.
@@ -57,7 +58,8 @@ func names(_ status: [String: Any], _ part: String, where key: String = "name") 
     #expect(connection.post(#"{"message":"1"}"#)?.status == 202)
 
     sketch.streams = "  audit: { durability: written }"
-    sketch.sources = "  side: { type: http, listen: \"127.0.0.1:0\", stream: audit, auth: none }"
+    let side = try HeldPort()
+    sketch.sources = "  side: { type: http, listen: \"127.0.0.1:\(side.number)\", stream: audit, auth: none }"
     sketch.subscribers = "  copy: { plugin: disk, streams: [ events, audit ], config: { path: ./copy } }"
     sketch.archive = "{ plugin: disk, streams: [ events ], batch: { wait: 9ms }, config: { path: ./out } }"
     sketch.write(to: folder)
@@ -75,16 +77,15 @@ func names(_ status: [String: Any], _ part: String, where key: String = "name") 
     let grown = try status(folder)
     #expect(names(grown, "streams") == ["events", "audit", "dead"])
     #expect(names(grown, "sources") == ["api", "side"] && names(grown, "subscribers") == ["archive", "copy"])
-    let line = try #require(daemon.process.line { $0.contains("listening") && $0.contains("source=side") })
-    let port = try #require(field("address", of: line)?.split(separator: ":").last.flatMap { Int($0) })
-    #expect(HTTPConnection(port: port)?.post(#"{"message":"side"}"#)?.status == 202)
+    #expect(daemon.process.line { $0.contains("listening") && $0.contains("source=side") } != nil)
+    #expect(HTTPConnection(port: side.number)?.post(#"{"message":"side"}"#)?.status == 202)
     #expect(connection.post(#"{"message":"2"}"#)?.status == 202)
     #expect(eventually { deliveredLines(folder.path + "/copy").count == 3 })
 
     Sketch().write(to: folder)
     #expect(reload(folder).status == 0)
     #expect(connection.post(#"{"message":"3"}"#)?.status == 202)
-    #expect(HTTPConnection(port: port) == nil)
+    #expect(HTTPConnection(port: side.number) == nil)
     let shrunk = try status(folder)
     #expect(names(shrunk, "streams") == ["events", "dead"] && names(shrunk, "subscribers") == ["archive"])
     // The cursor of the one that is gone is listed until it expires.
@@ -246,17 +247,15 @@ func names(_ status: [String: Any], _ part: String, where key: String = "name") 
   func renamedSource() throws {
     let folder = TemporaryFolder()
     var sketch = Sketch()
-    let free = try #require(ListeningPort())
-    let port = free.port
-    free.close()
-    sketch.listen = "127.0.0.1:\(port)"
+    let port = try HeldPort()
+    sketch.listen = "127.0.0.1:\(port.number)"
     let daemon = try #require(Daemon(topology: sketch.write(to: folder)))
     let text = try String(contentsOfFile: folder.path + "/sluice.yaml", encoding: .utf8)
     _ = folder.write("sluice.yaml", text.replacingOccurrences(of: "  api: {", with: "  web: {"))
     let done = reload(folder)
     #expect(done.status == 0, "\(done.text)")
     #expect(names(try status(folder), "sources") == ["web"])
-    #expect(HTTPConnection(port: port)?.post(#"{"message":"1"}"#)?.status == 202)
+    #expect(HTTPConnection(port: port.number)?.post(#"{"message":"1"}"#)?.status == 202)
     #expect(daemon.stop() == 0)
   }
 
@@ -287,7 +286,7 @@ func names(_ status: [String: Any], _ part: String, where key: String = "name") 
 
 /// A port that is listened on.
 final class ListeningPort {
-  private(set) var descriptor: Int32
+  private let descriptor: Int32
   let port: Int
 
   init?() {
@@ -306,10 +305,5 @@ final class ListeningPort {
     port = Int(UInt16(bigEndian: address.sin_port))
   }
 
-  func close() {
-    if descriptor >= 0 { Glibc.close(descriptor) }
-    descriptor = -1
-  }
-
-  deinit { close() }
+  deinit { close(descriptor) }
 }

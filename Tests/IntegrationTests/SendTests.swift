@@ -1,5 +1,6 @@
 import DaemonTestSupport
 import Foundation
+import TestSupport
 import Testing
 
 /// `sluice send` against the daemon of this build, over both edges.
@@ -11,7 +12,7 @@ import Testing
   }
 
   /// An HTTP and a framed source into one stream, and the disk subscriber.
-  func topology(_ folder: TemporaryFolder, ports: [String: Int] = [:]) -> String {
+  func topology(_ folder: TemporaryFolder, ports: [String: HeldPort] = [:]) -> String {
     folder.write(
       "sluice.yaml",
       """
@@ -20,8 +21,8 @@ import Testing
       streams:
         events: { durability: fsync }
       sources:
-        api: { type: http, listen: "127.0.0.1:\(ports["api"] ?? 0)", stream: events, auth: none }
-        modules: { type: tcp, listen: "127.0.0.1:\(ports["modules"] ?? 0)", stream: events, auth: none }
+        api: { type: http, listen: "127.0.0.1:\(ports["api"]?.number ?? 0)", stream: events, auth: none }
+        modules: { type: tcp, listen: "127.0.0.1:\(ports["modules"]?.number ?? 0)", stream: events, auth: none }
       subscribers:
         archive: { plugin: disk, streams: [ events ], batch: { wait: 5ms }, config: { path: ./out } }
       """)
@@ -115,7 +116,8 @@ import Testing
   @Test("a daemon that is killed under it costs no line and doubles none", arguments: Edge.allCases)
   private func survivesAKill(edge: Edge) throws {
     let folder = TemporaryFolder()
-    let first = try #require(Daemon(topology: topology(folder)))
+    let ports = try ["api": HeldPort(), "modules": HeldPort()]
+    let first = try #require(Daemon(topology: topology(folder, ports: ports)))
     let lines = lines(3000)
     let file = folder.write("lines.txt", lines.joined(separator: "\n") + "\n")
     let sender = ChildProcess(
@@ -125,7 +127,7 @@ import Testing
       ])
     #expect(eventually { !deliveredLines(folder.path + "/out").isEmpty })
     first.crash()
-    let second = try #require(Daemon(topology: topology(folder, ports: first.ports)))
+    let second = try #require(Daemon(topology: topology(folder, ports: ports)))
     #expect(sender.exitStatus() == 0, "\(sender.output.joined(separator: "\n"))")
     #expect(eventually { Set(delivered(folder)) == Set(lines) })
     #expect(second.stop() == 0)

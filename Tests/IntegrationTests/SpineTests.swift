@@ -16,7 +16,7 @@ import Testing
     #expect(curl.text.hasPrefix("HTTP/1.1 202 "))
     #expect(curl.text.hasSuffix(#"{"status":"queued"}"#))
     #expect(
-      eventually(within: 1) { deliveredLines(folder.path + "/out") == [#"{"message": "Hello from Titan!"}"#] })
+      eventually { deliveredLines(folder.path + "/out") == [#"{"message": "Hello from Titan!"}"#] })
     #expect(daemon.stop() == 0)
   }
 

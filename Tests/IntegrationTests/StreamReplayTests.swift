@@ -109,7 +109,7 @@ private func post(_ count: Int, from first: Int = 1, to daemon: Daemon, filler: 
     try post(5000, to: daemon)
     let slow = ChildProcess(
       Products.sluice,
-      ["stream", "replay", "events", "--to", "mark", "--rate", "100/s", "--json", "--data", folder.path + "/data"])
+      ["stream", "replay", "events", "--to", "mark", "--rate", "10/s", "--json", "--data", folder.path + "/data"])
     #expect(slow.line { $0.contains(#""state":"running""#) } != nil)
     let shown = (try status(folder)["subscribers"] as? [[String: Any]])?.first { $0["name"] as? String == "mark" }
     #expect((shown?["replay"] as? [String: Any])?["last"] as? Int == 5000)
@@ -133,7 +133,7 @@ private func post(_ count: Int, from first: Int = 1, to daemon: Daemon, filler: 
     try post(1000, to: daemon)
     let slow = ChildProcess(
       Products.sluice,
-      ["stream", "replay", "events", "--to", "mark", "--rate", "100/s", "--json", "--data", folder.path + "/data"])
+      ["stream", "replay", "events", "--to", "mark", "--rate", "5/s", "--json", "--data", folder.path + "/data"])
     #expect(slow.line { $0.contains(#""state":"running""#) } != nil)
     #expect(daemon.stop() == 0)
     #expect(slow.exitStatus() == 69)
@@ -172,7 +172,7 @@ private func post(_ count: Int, from first: Int = 1, to daemon: Daemon, filler: 
     try post(2000, to: daemon, filler: filler)
     let slow = ChildProcess(
       Products.sluice,
-      ["stream", "replay", "events", "--to", "mark", "--rate", "100/s", "--data", folder.path + "/data"])
+      ["stream", "replay", "events", "--to", "mark", "--rate", "10/s", "--data", folder.path + "/data"])
     #expect(daemon.process.line { $0.contains("replay begins") } != nil)
     try post(12000, from: 2001, to: daemon, filler: filler)
     #expect(slow.exitStatus() == 1)
@@ -195,7 +195,7 @@ private func post(_ count: Int, from first: Int = 1, to daemon: Daemon, filler: 
     daemon = try #require(Daemon(topology: folder.path + "/sluice.yaml"))
     let slow = ChildProcess(
       Products.sluice,
-      ["stream", "replay", "events", "--to", "mark", "--rate", "500/s", "--json", "--data", folder.path + "/data"])
+      ["stream", "replay", "events", "--to", "mark", "--rate", "20/s", "--json", "--data", folder.path + "/data"])
     #expect(slow.line { $0.contains(#""delivered":"#) && !$0.contains(#""delivered":0,"#) } != nil)
     daemon.crash()
     #expect(slow.exitStatus() == 69)

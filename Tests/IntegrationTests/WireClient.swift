@@ -34,19 +34,8 @@ final class WireClient {
 
   /// Connects and shakes hands; nil if the daemon is not there or refuses.
   init?(port: Int, producer: String, epoch: UInt16 = 1, stream: String = "") {
-    descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_port = in_port_t(port).bigEndian
-    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    let rc = withUnsafePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-      }
-    }
-    guard rc == 0 else { return nil }
-    var limit = timeval(tv_sec: 30, tv_usec: 0)
-    setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+    guard let descriptor = connectToLoopback(port, seconds: 120) else { return nil }
+    self.descriptor = descriptor
     guard send(type: 1, body: Self.hello(producer, epoch, stream)),
       case .welcome(let last, let bytes, let records)? = frame()
     else { return nil }

@@ -22,6 +22,8 @@ package enum DaemonCheck: Equatable {
 
   private struct OneSchema: PluginSchemaProvider {
     var schema: PluginSchema
-    func describe(plugin: String, pluginDirectories: [String]) throws(PluginLookupError) -> PluginSchema { schema }
+    func describe(
+      plugin: String, pluginDirectories: [String], as user: String?
+    ) throws(PluginLookupError) -> PluginSchema { schema }
   }
 }

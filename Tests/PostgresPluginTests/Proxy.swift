@@ -1,4 +1,5 @@
 import Foundation
+import SluiceCore
 import Synchronization
 
 /// Passes one connection after another on to a server, and hangs up instead of passing on an answer it is told to lose.
@@ -23,7 +24,7 @@ final class Proxy: Sendable {
     port = Int(UInt16(bigEndian: address.sin_port))
     Thread.detachNewThread { [weak self] in
       while true {
-        let client = accept(listener, nil, nil)
+        let client = LinuxCalls.accept(listener)
         guard client >= 0 else { return }
         self?.serve(client, server)
       }

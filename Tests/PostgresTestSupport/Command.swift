@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 
 /// Runs programs. Not Foundation's `Process`: it waits for whoever a program leaves behind, and a server is left behind
 /// on purpose. Children get no descriptors but the three standard ones.
@@ -33,8 +34,7 @@ enum Command {
     posix_spawn_file_actions_adddup2(&actions, input, 0)
     posix_spawn_file_actions_adddup2(&actions, output, 1)
     posix_spawn_file_actions_adddup2(&actions, output, 2)
-    // glibc passes over those that are not open.
-    for descriptor in Int32(3)..<1024 { posix_spawn_file_actions_addclose(&actions, descriptor) }
+    ChildDescriptors.closeOthers(&actions)
     let environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("PG") && !$0.key.hasPrefix("LC_") }
     var arguments: [UnsafeMutablePointer<CChar>?] = command.map { strdup($0) } + [nil]
     var variables: [UnsafeMutablePointer<CChar>?] = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]

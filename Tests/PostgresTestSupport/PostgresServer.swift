@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 
 /// Why a server could not be made, started or asked.
 package struct PostgresServerError: Error, CustomStringConvertible {
@@ -15,7 +16,8 @@ package final class PostgresServer: Sendable {
   package static let password = "correct horse"
 
   package let directory: String
-  package let port: Int
+  package var port: Int { held.number }
+  private let held: HeldPort
   private let settings: String
   private let guardian: Guardian
 
@@ -23,9 +25,9 @@ package final class PostgresServer: Sendable {
   /// machine's own crash, `kill` included.
   package init(durable: Bool = false, settings: [String] = []) throws {
     directory = try Self.makeDirectory()
-    port = try Self.freePort()
+    held = try HeldPort()
     let all = ["fsync=\(durable ? "on" : "off")", "shared_buffers=32MB", "listen_addresses=127.0.0.1"] + settings
-    self.settings = "-p \(port) -k \(directory)" + all.map { " -c \($0)" }.joined()
+    self.settings = "-p \(held.number) -k \(directory)" + all.map { " -c \($0)" }.joined()
     guardian = try Guardian(of: directory)
     let secret = "\(directory)/password"
     try Data("\(Self.password)\n".utf8).write(to: URL(fileURLWithPath: secret))
@@ -133,22 +135,6 @@ package final class PostgresServer: Sendable {
     guard chown(path, user.pointee.pw_uid, user.pointee.pw_gid) == 0 else {
       throw PostgresServerError(description: "chown \(path): errno \(errno)")
     }
-  }
-
-  private static func freePort() throws -> Int {
-    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-    defer { close(descriptor) }
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let failed = withUnsafeMutablePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        bind(descriptor, $0, length) != 0 || getsockname(descriptor, $0, &length) != 0
-      }
-    }
-    guard !failed else { throw PostgresServerError(description: "no free port: errno \(errno)") }
-    return Int(UInt16(bigEndian: address.sin_port))
   }
 
   private static func children(of parent: pid_t) -> [pid_t] {

@@ -22,7 +22,7 @@ import Testing
     "lines end with LF, CR LF or the end of the input",
     arguments: [
       ("", []), ("a", ["a"]), ("a\n", ["a"]), ("a\r\nb", ["a", "b"]), ("\n\n", ["", ""]), ("a\rb\n", ["a\rb"]),
-      ("a\n\nb\n", ["a", "", "b"]), ("a\r\r\n", ["a\r"]),
+      ("a\n\nb\n", ["a", "", "b"]), ("a\r\r\n", ["a\r"]), ("a\r", ["a\r"]), ("b\na\r", ["b", "a\r"]), ("\r", ["\r"]),
     ])
   func lineEnds(input: String, lines: [String]) {
     #expect(split(Array(input.utf8)).map { String(decoding: $0, as: UTF8.self) } == lines)

@@ -9,7 +9,7 @@ final class Arrival: Sendable {
   func ring() { bell.ring() }
 
   /// Waits for it, but not for ever.
-  func wait() { bell.wait(until: Clock.monotonic() + 30_000_000_000) }
+  func wait() { bell.wait(until: Clock.monotonic() + 120_000_000_000) }
 }
 
 /// A value that another thread finds.
@@ -26,12 +26,11 @@ struct Pipe {
   let reading: Int32
 
   init?(holding text: String) {
-    var ends: [Int32] = [0, 0]
-    guard pipe(&ends) == 0 else { return nil }
-    reading = ends[0]
+    guard let ends = LinuxCalls.pipe() else { return nil }
+    reading = ends.read
     let bytes = Array(text.utf8)
-    let isWritten = write(ends[1], bytes, bytes.count) == bytes.count
-    close(ends[1])
+    let isWritten = write(ends.write, bytes, bytes.count) == bytes.count
+    close(ends.write)
     if !isWritten { return nil }
   }
 }

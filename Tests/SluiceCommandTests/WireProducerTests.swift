@@ -20,7 +20,7 @@ private struct Rig {
   ) {
     machine = WireProducer(
       .init(
-        producer: producer, epoch: 1, token: [], topic: Array("web".utf8), software: "test/1", inFlight: inFlight,
+        producer: producer, epoch: 1, topic: Array("web".utf8), software: "test/1", inFlight: inFlight,
         retries: retries))
     supply = RecordSupply(
       .generated(GeneratedRecords(run: "89abcdef", size: size, count: records)), SendSchedule(start: 0), connection: 0,
@@ -200,6 +200,35 @@ private struct Rig {
     #expect(rig.server.lastSequence == 12 && rig.server.epoch == 1 && rig.machine.condition == .done)
   }
 
+  @Test("a held record that a server takes no more is refused, and what follows moves up", arguments: ["p", ""])
+  func shrunk(producer: String) throws {
+    let big = String(repeating: "x", count: 8_000)
+    let lines = ["one", big, "three", big, "five"]
+    for (maxFrame, maxPart) in [(1 << 20, 1 << 12), (1 << 12, 1 << 16)] as [(UInt32, UInt32)] {
+      var rig = Rig(producer: producer)
+      var chunk = LineChunk()
+      for line in lines { Array(line.utf8).withUnsafeBytes { chunk.append($0) } }
+      let queue = LineQueue(ReadAhead())
+      queue.push(chunk)
+      queue.end()
+      rig.supply = RecordSupply(.lines(LineFeed(queue)), SendSchedule(start: 0), connection: 0, of: 1)
+      rig.connect()
+      try rig.exchange()
+      try rig.toServer()
+      #expect(rig.server.payloads == lines)
+      // Nothing of it became durable.
+      rig.disconnect()
+      rig.server.lastSequence = 0
+      rig.server.welcome.maxFrame = maxFrame
+      rig.server.welcome.maxPart = maxPart
+      rig.connect()
+      try rig.exchange(4)
+      #expect(rig.server.payloads.dropFirst(lines.count) == ["one", "three", "five"])
+      #expect(rig.tally.refusals.map(\.place) == [2, 4] && rig.tally.refusals.allSatisfy { $0.code == "too_large" })
+      #expect(rig.tally.acknowledged == 3 && rig.tally.pending == 0 && rig.machine.condition == .done)
+    }
+  }
+
   @Test("a client that was overtaken raises its epoch and goes on behind what the server has")
   func clientLost() throws {
     var rig = Rig(inFlight: 4)
@@ -252,6 +281,27 @@ private struct Rig {
     rig.connect()
     try rig.exchange(5)
     #expect(rig.numbers == Array(1...10) && rig.machine.condition == .done)
+  }
+
+  @Test("no server, and nobody who says a word in its place, keeps a client waiting for more than some minutes")
+  func mostWait() throws {
+    let (most, end) = (Limits.sendMostWaitNanoseconds, WireEnd(.busy, retryAfterMilliseconds: .max))
+    for isWelcome in [false, true] {
+      var rig = Rig()
+      rig.connect()
+      if isWelcome { try rig.exchange() }
+      rig.server.say { $0.end(isWelcome ? .goaway : .error, end, to: &$1) }
+      if isWelcome { rig.server.say { $0.end(.bye, WireEnd(), to: &$1) } }
+      rig.toClient()
+      #expect(rig.machine.condition == .broken(reconnectAfter: most))
+    }
+    var full = Rig()
+    full.connect()
+    try full.exchange()
+    let nack = WireNack(.fullDisk, sequence: 1, expected: 1, retryAfterMilliseconds: .max, text: "")
+    full.server.say { $0.nack(nack, channel: 0, to: &$1) }
+    full.toClient()
+    #expect(full.machine.resumeAt == full.now + most)
   }
 
   @Test("PING is answered, and sent when nothing else was for a third of the idle timeout")

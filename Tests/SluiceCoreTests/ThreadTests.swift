@@ -89,6 +89,14 @@ struct OSThreadTests {
   }
 }
 
+extension OSThreadTests {
+  @Test("Where no thread is to be had, as for want of memory for its stack, that is an error and not the process's end")
+  func noThread() {
+    let error = #expect(throws: OSThread.Failure.self) { try OSThread(starting: "huge", stackBytes: 1 << 47) {} }
+    #expect(error?.description.hasPrefix("no thread can be started: ") == true)
+  }
+}
+
 struct ClockTests {
   @Test func theMonotonicClockNeverStepsBackAndTheWallClockIsOurs() {
     var last = Clock.monotonic()

@@ -41,9 +41,9 @@ import Testing
     "A plugin whose deliver or stop never returns fails where it hangs, and the other rules go on",
     arguments: [("deaf", ["takes-batches"]), ("hanging", ["start-stop", "stop-after-failed-start"])])
   func hangs(name: String, rules: [String]) throws {
-    let findings = try Findings(Self.file(name), seconds: 3)
+    let findings = try Findings(Self.file(name), seconds: 10)
     #expect(findings.failed == rules, "\(findings)")
-    #expect(findings.reason(rules[0]).hasPrefix("did not come to an end within 3 s: "))
+    #expect(findings.reason(rules[0]).hasPrefix("did not come to an end within 10 s: "))
     #expect(findings.names(.passed).contains("create-bad-config"))
   }
 
@@ -70,7 +70,7 @@ import Testing
   func ends(what: String, place: String, rule: String, how: String) throws {
     let misbehaviour = Misbehaviour(what: what, place: place)
     let findings = try Findings(
-      Self.file(misbehaviour.kind, misbehaviour), rules: [rule], seconds: how.hasPrefix("did not") ? 2 : nil)
+      Self.file(misbehaviour.kind, misbehaviour), rules: [rule], seconds: how.hasPrefix("did not") ? 10 : nil)
     #expect(findings.failed == [rule] && findings.reason(rule).contains(how), "\(findings)")
   }
 
@@ -134,10 +134,13 @@ import Testing
     return fclose(input) == 0 && fclose(output) == 0 && count > 0 && written == count
   }
 
-  @Test("The repository's own plugins pass", arguments: [("stdout", "{}"), ("disk", #"{"path":"out"}"#)])
-  func ownPlugins(kind: String, config: String) throws {
+  @Test(
+    "The repository's own plugins pass, in process and isolated",
+    arguments: [("stdout", "{}"), ("disk", #"{"path":"out"}"#)], PluginPlace.allCases)
+  func ownPlugins(_ plugin: (kind: String, config: String), place: PluginPlace) throws {
+    let (kind, config) = plugin
     let file = try #require(PluginLibrary.builtInSearchPaths.first) + "/libsluice-\(kind).so"
-    let findings = try Findings(file, config: config)
+    let findings = try Findings(file, config: config, place: place)
     #expect(findings.failed.isEmpty && findings.blocked.isEmpty && findings.names(.warned).isEmpty, "\(findings)")
   }
 

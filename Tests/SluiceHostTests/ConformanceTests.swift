@@ -9,9 +9,11 @@ struct Findings: CustomStringConvertible {
   var outcomes: [RuleOutcome]
 
   /// `seconds`: what a rule may take that would hang for ever.
-  init(_ file: String, config: String = "{}", rules: [String] = [], seconds: Int? = nil) throws {
-    let suite = try ConformanceSuite(file: file, config: try JSONValue(parsing: config), seconds: seconds)
-    outcomes = suite.run(ConformanceRule.selection(rules))
+  init(_ file: String, config: String = "{}", rules: [String] = [], place: PluginPlace = .thread, seconds: Int? = nil)
+    throws
+  {
+    let suite = try ConformanceSuite(file: file, config: try JSONValue(parsing: config), place: place, seconds: seconds)
+    outcomes = suite.run(ConformanceRule.selection(rules, in: place))
   }
 
   func names(_ status: RuleStatus) -> [String] { outcomes.filter { $0.status == status }.map(\.rule.name) }

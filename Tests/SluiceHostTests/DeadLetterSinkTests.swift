@@ -64,6 +64,22 @@ import Testing
     #expect(rig.subscriber.status.cutLetters == 2)
   }
 
+  @Test("A letter may be as large as its stream takes now, not as it did when the subscriber began")
+  func theSizeOfALetterFollowsItsStream() throws {
+    let dead = try DeadStream(maxRecordBytes: 64 << 10)
+    let rig = try SubscriberRig("verdicts", deadLetters: StreamDeadLetterSink(dead.log))
+    rig.reader.append(["x0"])
+    try rig.subscriber.start()
+    #expect(rig.reader.waitUntilSettled(below: 2))
+    for (lsn, bytes) in [(UInt64(2), 256 << 10), (3, 64 << 10)] {
+      try dead.allow(maxRecordBytes: bytes)
+      rig.reader.append(["x" + String(repeating: "y", count: 80_000)])
+      #expect(rig.reader.waitUntilSettled(below: lsn + 1))
+    }
+    #expect(rig.stop() == .stopped)
+    #expect(try dead.entries().map(\.letter.cut) == [.nothing, .nothing, .payload])
+  }
+
   @Test func aFullDeadLetterStreamHoldsTheSubscriberVisibly() throws {
     let rig = try SubscriberRig("verdicts")
     rig.letters.refuse(.max)
@@ -86,9 +102,9 @@ import Testing
     let rig = try SubscriberRig("verdicts")
     rig.letters.refuse(1)
     rig.reader.append(["a", "x", "x", "x"])
+    let reader = rig.reader
+    rig.log.first("held by its dead letters") { reader.lose(2...3) }
     try rig.subscriber.start()
-    #expect(rig.log.wait(for: "held by its dead letters"))
-    rig.reader.lose(2...3)
     #expect(rig.reader.waitUntilSettled(below: 5))
     #expect(rig.stop() == .stopped)
     #expect(rig.letters.letters.map(\.lsn) == [4])
@@ -120,10 +136,11 @@ final class DeadStream {
   }
 
   private let directory = TemporaryDirectory()
+  private var options: StreamOptions
   let log: StreamLog
 
   init(maxRecordBytes: Int = 1 << 20, retainBytes: Int = 64 << 20) throws {
-    var options = StreamOptions(name: "dead", directory: "\(directory.path)/dead")
+    options = StreamOptions(name: "dead", directory: "\(directory.path)/dead")
     options.ringBytes = 4 << 20
     options.segmentBytes = 1 << 20
     options.retainBytes = retainBytes
@@ -133,6 +150,12 @@ final class DeadStream {
   }
 
   deinit { log.close() }
+
+  /// As a reload does.
+  func allow(maxRecordBytes: Int) throws {
+    options.maxRecordBytes = maxRecordBytes
+    try log.reconfigure(options)
+  }
 
   /// All letters, from the beginning.
   func entries() throws -> [Entry] {

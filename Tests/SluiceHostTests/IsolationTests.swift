@@ -9,7 +9,7 @@ import Testing
 
 /// A plugin in a process of its own: it works as any other, and what it does wrong is its own affair.
 @Suite struct IsolationTests {
-  private let soon: Int64 = 20_000_000_000
+  private let soon: Int64 = 120_000_000_000
 
   @Test("An isolated plugin gets every record once, with all that belongs to it, and its state directory")
   func delivers() throws {
@@ -44,22 +44,34 @@ import Testing
     #expect(rig.reader.pinCount == 0)
   }
 
-  @Test("Logs, metrics, health and credit of a plugin in a process reach the daemon")
-  func services() throws {
-    let inside = try SubscriberRig("services")
-    let outside = try SubscriberRig("services", isIsolated: true)
-    for rig in [inside, outside] {
-      rig.reader.append(numbered: 0..<10)
-      try rig.subscriber.start()
-      #expect(rig.reader.waitUntilSettled(below: 11))
+  @Test("An instance that dies again and again is made anew after pauses that grow to the bound")
+  func backoff() throws {
+    let starting = Misbehaviour(what: "crash", place: "in_start")
+    let rig = try SubscriberRig(starting.kind, isIsolated: true, misbehaving: starting) {
+      $0.retry.firstNanoseconds = 8_000_000
+      $0.retry.maxNanoseconds = 128_000_000
     }
-    #expect(inside.stop() == .stopped && outside.stop() == .stopped)
-    func told(_ rig: SubscriberRig) -> [String] {
-      rig.subscriber.metrics().filter { $0.name.hasPrefix("sluice_plugin_") }.map { "\($0.name)" }.sorted()
+    try rig.subscriber.start()
+    #expect(rig.log.wait(for: "instance ended", count: 7))
+    #expect(rig.stop() == .stopped)
+    let pauses = rig.log.all.filter { $0.contains("instance ended") }.prefix(7).compactMap { line in
+      line.split(separator: " ").first { $0.hasPrefix("again_in_ms=") }.flatMap { Int($0.dropFirst(12)) }
     }
-    #expect(!told(inside).isEmpty && told(inside) == told(outside))
-    #expect(
-      inside.log.all.filter { $0.contains("notice") }.count == outside.log.all.filter { $0.contains("notice") }.count)
+    let ceilings = [8, 16, 32, 64, 128, 128, 128]
+    #expect(pauses.count == 7 && zip(pauses, ceilings).allSatisfy { ($1 / 2...$1).contains($0) }, "\(pauses)")
+  }
+
+  @Test("What crashes in gap is said, and the records behind the gap are delivered all the same")
+  func crashesInGap() throws {
+    let misbehaviour = Misbehaviour(what: "crash", place: "in_gap")
+    let rig = try SubscriberRig(misbehaviour.kind, isIsolated: true, misbehaving: misbehaviour) { $0.batch.records = 4 }
+    rig.reader.append(numbered: 0..<10)
+    rig.reader.lose(5...7)
+    try rig.subscriber.start()
+    #expect(rig.reader.waitUntilSettled(below: 11, seconds: 60))
+    #expect(rig.stop() == .stopped)
+    #expect(rig.log.all.contains { $0.contains("SIGSEGV (a bad memory access) in gap") }, "\(rig.log.all)")
+    #expect(Set(rig.messages.map(\.lsn)) == [1, 2, 3, 4, 8, 9, 10])
   }
 
   @Test(
@@ -119,27 +131,46 @@ import Testing
     #expect(rig.letters.letters.map(\.lsn) == [2] && Set(rig.messages.map(\.lsn)) == [1, 3])
   }
 
-  @Test("A module that crashes, spins, sleeps or leaves when it is looked at first is refused with what it did")
-  func firstLook() throws {
-    let directory = TemporaryDirectory()
-    for (what, place, said) in [
+  @Test(
+    "A module that crashes, spins, sleeps, leaves or takes all memory when it is looked at first is refused with what it did",
+    arguments: [
       ("crash", "at_load", "SIGSEGV (a bad memory access) when it was loaded"),
       ("crash", "in_entry", "SIGSEGV (a bad memory access) when its entry was called"),
+      ("spin", "at_load", "used more than 100 ms of the processor when it was loaded"),
       ("spin", "in_entry", "used more than 100 ms of the processor when its entry was called"),
-      ("leave", "in_entry", "ended by itself with status 3"),
-    ] {
-      let misbehaviour = Misbehaviour(what: what, place: place)
-      let library = PluginLibrary(
-        searchPaths: [Fixtures.directory(misbehaviour.kind, misbehaving: misbehaviour)],
-        stateDirectory: directory.folder("state"))
-      for place in [PluginPlace.process, .thread] {
-        do {
-          _ = try library.load(misbehaviour.kind, place: place)
-          Issue.record("\(misbehaviour.kind) was loaded")
-        } catch {
-          #expect(error.code == .notLoadable && error.message.contains(said), "\(misbehaviour.kind): \(error)")
-        }
-      }
+      ("sleep_for_ever", "at_load", "did not come to an end in 10 s and was killed when it was loaded"),
+      ("sleep_for_ever", "in_entry", "did not come to an end in 10 s and was killed when its entry was called"),
+      ("hoard", "at_load", "SIGSEGV (a bad memory access) when it was loaded"),
+      ("hoard", "in_entry", "SIGSEGV (a bad memory access) when its entry was called"),
+      ("leave", "at_load", "ended by itself with status 3 when it was loaded"),
+      ("leave", "in_entry", "ended by itself with status 3 when its entry was called"),
+    ])
+  func firstLook(what: String, place: String, said: String) throws {
+    let directory = TemporaryDirectory()
+    let misbehaviour = Misbehaviour(what: what, place: place)
+    let library = PluginLibrary(
+      searchPaths: [Fixtures.directory(misbehaviour.kind, misbehaving: misbehaviour)],
+      stateDirectory: directory.folder("state"))
+    for place in [PluginPlace.process, .thread] {
+      let error = #expect(throws: PluginLoadError.self) { try library.load(misbehaviour.kind, place: place) }
+      #expect(error?.code == .notLoadable && error?.message.contains(said) == true, "\(String(describing: error))")
+    }
+  }
+
+  @Test("A module that sleeps when it is looked at first is refused after 10 s", arguments: ["at_load", "in_entry"])
+  func firstLookHasAnEnd(place: String) throws {
+    let directory = TemporaryDirectory()
+    let misbehaviour = Misbehaviour(what: "sleep_for_ever", place: place)
+    let library = PluginLibrary(
+      searchPaths: [Fixtures.directory(misbehaviour.kind, misbehaving: misbehaviour)],
+      stateDirectory: directory.folder("state"))
+    do {
+      _ = try library.load(misbehaviour.kind, place: .thread)
+      Issue.record("\(misbehaviour.kind) was loaded")
+    } catch {
+      let said =
+        "did not come to an end in 10 s and was killed when \(place == "at_load" ? "it was loaded" : "its entry")"
+      #expect(error.code == .notLoadable && error.message.contains(said), "\(error)")
     }
   }
 
@@ -170,16 +201,33 @@ import Testing
   func hangs() throws {
     let misbehaviour = Misbehaviour(what: "sleep_for_ever", place: "in_deliver")
     let rig = try SubscriberRig(misbehaviour.kind, isIsolated: true, misbehaving: misbehaviour) {
-      $0.ackDeadlineNanoseconds = 100_000_000
+      $0.ackDeadlineNanoseconds = 3_000_000_000
+      $0.retry.attempts = 2
     }
     rig.reader.append(["bad"])
     try rig.subscriber.start()
-    #expect(rig.reader.waitUntilSettled(below: 2, seconds: 40))
+    #expect(rig.reader.waitUntilSettled(below: 2, seconds: 300))
     rig.reader.append(["m1"])
     #expect(rig.reader.waitUntilSettled(below: 3))
     #expect(rig.stop() == .stopped)
     #expect(rig.log.all.contains { $0.contains("nor when it was interrupted") }, "\(rig.log.all)")
     #expect(rig.letters.letters.map(\.lsn) == [1])
+  }
+
+  @Test("Records whose calls do not return for a while, since what the plugin waits for hangs, are no dead letters")
+  func hangsForAWhile() throws {
+    let misbehaviour = Misbehaviour(what: "sleep_for_ever", place: "in_deliver_while_stuck")
+    let rig = try SubscriberRig(misbehaviour.kind, isIsolated: true, misbehaving: misbehaviour) {
+      $0.ackDeadlineNanoseconds = 200_000_000
+    }
+    let stuck = rig.directory.folder("plugins/it/stuck")
+    rig.reader.append(["bad-0", "bad-1", "bad-2"])
+    try rig.subscriber.start()
+    #expect(rig.log.wait(for: "instance ended", count: 5), "halves, and one alone more than once")
+    rmdir(stuck)
+    #expect(rig.reader.waitUntilSettled(below: 4))
+    #expect(rig.stop() == .stopped)
+    #expect(rig.letters.letters.isEmpty && Set(rig.messages.map(\.lsn)) == [1, 2, 3], "\(rig.log.all)")
   }
 
   @Test("A plugin that hangs in stop or destroy, or crashes there, does not keep its subscriber from stopping")
@@ -192,7 +240,7 @@ import Testing
       rig.reader.append(["m0"])
       try rig.subscriber.start()
       #expect(rig.reader.waitUntilSettled(below: 2))
-      #expect(rig.stop(seconds: 20) == .stopped, "\(misbehaviour.kind)")
+      #expect(rig.stop(seconds: 60) == .stopped, "\(misbehaviour.kind)")
       #expect(rig.reader.cursor == 2 && rig.reader.isClosed)
     }
   }
@@ -217,7 +265,7 @@ import Testing
     rig.reader.append(["bad"])
     try rig.subscriber.start()
     #expect(rig.log.wait(for: "babble babble", count: 100))
-    #expect(rig.stop(seconds: 12) == .stopped)
+    #expect(rig.stop(seconds: 60) == .stopped)
   }
 
   @Test("Instances that come and go leave no process, thread or shared memory behind")
@@ -239,8 +287,11 @@ import Testing
       #expect(reader.waitUntilSettled(below: 2))
       #expect(subscriber.stop(deadline: Clock.monotonic() + soon) == .stopped)
     }
-    let threads = Paths.entries(of: "/proc/self/task").compactMap { Files.lines("/proc/self/task/\($0)/comm").first }
-    #expect(!threads.contains { $0.hasSuffix(" tidy") }, "\(threads)")
+    func threads() -> [String] {
+      Paths.entries(of: "/proc/self/task").compactMap { Files.lines("/proc/self/task/\($0)/comm").first }
+    }
+    // Who joins a thread is woken before the kernel takes it off the list.
+    #expect(eventually { !threads().contains { $0.hasSuffix(" tidy") } }, "\(threads())")
     #expect(plugin.wants.records == 100, "it is looked at to the end")
     let seen = Files.lines("\(directory.path)/plugins/tidy/seen").filter { $0.hasSuffix("m0") }
     #expect(seen.count == 20)

@@ -89,7 +89,7 @@ final class MemoryReader: StreamReader, @unchecked Sendable {
   var settles: [UInt64] { locked { $0.settles } }
 
   /// Waits until every record below `lsn` is settled. One thread at a time.
-  func waitUntilSettled(below lsn: UInt64, seconds: Int64 = 20) -> Bool {
+  func waitUntilSettled(below lsn: UInt64, seconds: Int64 = 120) -> Bool {
     let deadline = Clock.monotonic() + seconds * 1_000_000_000
     while cursor < lsn { if !changed.wait(until: deadline) { return cursor >= lsn } }
     return true

@@ -49,13 +49,7 @@ import Testing
     let repository = "\(#filePath)".split(separator: "/").dropLast(3).joined(separator: "/")
     let include = "/\(repository)/Sources/CSluice/include"
     let words = ["swiftc", "-emit-library", "-module-name", "Made", "-I", include, path + ".swift", "-o", path + ".so"]
-    var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
-    arguments.append(nil)
-    defer { arguments.forEach { free($0) } }
-    var child = pid_t()
-    #expect(posix_spawnp(&child, "swiftc", nil, nil, &arguments, environ) == 0)
-    var status: Int32 = 0
-    try #require(waitpid(child, &status, 0) == child && status == 0)
+    try #require(ChildDescriptors.run(words) == 0)
     return path + ".so"
   }
 
@@ -88,7 +82,7 @@ import Testing
 
   /// Whatever the file has in it, looking at it reads nothing beyond it.
   private func fuzz(_ path: String) {
-    let file = open(path, O_RDONLY)
+    let file = open(path, O_RDONLY | O_CLOEXEC)
     defer { close(file) }
     var bytes = [UInt8](repeating: 0, count: 1 << 20)
     let count = read(file, &bytes, bytes.count)
@@ -115,20 +109,41 @@ import Testing
     }
     let library = PluginLibrary(searchPaths: [folder], stateDirectory: nil)
     try put("one", "")
-    #expect(try !library.isUnsoundSwap("changing"))
+    #expect(try library.confusion("changing") == nil)
     _ = try library.load("changing")
-    #expect(try !library.isUnsoundSwap("changing"), "it is the file that is loaded")
+    #expect(try library.confusion("changing") == nil, "it is the file that is loaded")
     try put("two", "let more = 1\n")
-    #expect(try !library.isUnsoundSwap("changing"))
+    #expect(try library.confusion("changing") == nil)
     _ = try library.load("changing")
-    try put(
-      "three",
-      "extension slu_bytes: @retroactive Equatable { public static func == (a: slu_bytes, b: slu_bytes) -> Bool { a.len == b.len } }\n"
-    )
-    #expect(try library.isUnsoundSwap("changing"))
+    try put("three", Self.retroactive)
+    #expect(try library.confusion("changing") == .replaced)
     let next = try library.load("changing", place: .process)
     #expect(next.isIsolated && next.runtime.hasSuffix("dynamic"))
   }
+
+  @Test("Of two files with retroactive conformances only the first is to be loaded into the process")
+  func alike() throws {
+    let folder = directory.folder("plugins")
+    let older = directory.folder("older")
+    func put(_ path: String, _ name: String, _ extra: String) throws {
+      let built = try build(name, Self.plugin + extra)
+      try #require(rename(built, path) == 0)
+    }
+    let (first, second, third) = (
+      "\(older)/libsluice-changing.so", "\(folder)/libsluice-changing.so", "\(folder)/third.so"
+    )
+    let library = PluginLibrary(searchPaths: [folder], stateDirectory: nil)
+    try put(first, "one", Self.retroactive)
+    try put(second, "two", Self.retroactive + "let more = 1\n")
+    try put(third, "three", "let less = 1\n")
+    #expect(try library.confusion(first) == nil, "nothing is in the process yet")
+    _ = try library.load(first)
+    #expect(try library.confusion(second) == .alike(path: first))
+    #expect(try library.confusion(third) == nil)
+  }
+
+  private static let retroactive =
+    "extension slu_bytes: @retroactive Equatable { public static func == (a: slu_bytes, b: slu_bytes) -> Bool { a.len == b.len } }\n"
 
   /// A whole plugin without the kit.
   private static let plugin = """

@@ -73,11 +73,31 @@ import Testing
   }
 
   @Test func aPrivateCopyIsLoadedAndKeptFromOthers() throws {
-    let plugin = try Fixtures.load("recorder", state: directory.folder("state"))
+    let library = PluginLibrary(
+      searchPaths: [Fixtures.directory("recorder")], stateDirectory: directory.path + "/state", runner: nil)
+    let plugin = try library.load("recorder")
+    defer { withExtendedLifetime(library) {} }
     #expect(plugin.loadedPath.hasPrefix("\(directory.path)/state/modules/"))
     var about = stat()
     #expect(stat(plugin.loadedPath, &about) == 0 && about.st_mode & 0o777 == 0o500)
     #expect(stat("\(directory.path)/state/modules", &about) == 0 && about.st_mode & 0o777 == 0o700)
+  }
+
+  @Test("Copies in a data directory go when their process is gone, and nothing else does")
+  func leftoversAreRemoved() throws {
+    let shelf = directory.folder("state/modules")
+    chmod(shelf, 0o700)
+    for name in ["\(getpid())-before", "\(getppid())-begins", "notes"] { _ = directory.folder("state/modules/\(name)") }
+    let library = PluginLibrary(
+      searchPaths: [Fixtures.directory("recorder")], stateDirectory: directory.path + "/state", runner: nil)
+    let plugin = try library.load("recorder")
+    defer { withExtendedLifetime(library) {} }
+    let own = Paths.entries(of: shelf).filter {
+      Paths.exists("\(shelf)/\($0)") && plugin.loadedPath.contains("/\($0)/")
+    }
+    #expect(own.count == 1)
+    PluginLibrary.removeLeftovers(in: directory.path + "/state")
+    #expect(Set(Paths.entries(of: shelf)) == Set(own + ["\(getppid())-begins", "notes"]))
   }
 
   @Test func aFileIsLoadedOnceAndAReplacedOneAnew() throws {
@@ -106,7 +126,9 @@ import Testing
     let shared = directory.folder("lib/shared")
     Files.write("", to: "\(plugins)/libhelper.so.1")
     try copy("recorder", to: "\(plugins)/libsluice-recorder.so")
-    let plugin = try PluginLibrary(searchPaths: [plugins], stateDirectory: directory.folder("state")).load("recorder")
+    let library = PluginLibrary(searchPaths: [plugins], stateDirectory: directory.folder("state"))
+    let plugin = try library.load("recorder")
+    defer { withExtendedLifetime(library) {} }
     let home = Paths.split(plugin.loadedPath).directory
     #expect(linkTarget("\(home)/libhelper.so.1") == "\(plugins)/libhelper.so.1")
     #expect(linkTarget("\(home)/../shared") == shared)
@@ -248,7 +270,7 @@ import Testing
 
   private func copy(_ fixture: String, to path: String) throws {
     let file = try TrustedFile(opening: "\(Fixtures.directory(fixture))/libsluice-\(fixture).so")
-    let target = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o755)
+    let target = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o755)
     defer { close(target) }
     var buffer = [UInt8](repeating: 0, count: Int(file.identity.size))
     try #require(read(file.descriptor, &buffer, buffer.count) == buffer.count)

@@ -113,7 +113,7 @@ import Testing
     part.append(["m0"])
     let replay = StreamReplay(part, first: 1, last: 1, total: 1)
     try replaying.subscriber.replay(replay)
-    #expect(replay.wait(until: Clock.monotonic() + 20_000_000_000).state == .completed)
+    #expect(replay.wait(until: Clock.monotonic() + 120_000_000_000).state == .completed)
     #expect(replaying.stop() == .stopped)
     #expect(PublishedFloors(readingFrom: path) == floors)
   }
@@ -169,7 +169,7 @@ import Testing
     let rig = try SubscriberRig("publishing", publishTargets: targets(results, audit)) { $0.batch.records = 500 }
     rig.reader.append(numbered: 0..<40_000)
     try rig.subscriber.start()
-    #expect(waitUntil { rig.subscriber.status.published[1].refused > 3 })
+    #expect(eventually { rig.subscriber.status.published[1].refused > 3 })
     let stored = audit.log.durableLSN
     #expect(stored < 40_000)
     // Both or neither.
@@ -192,7 +192,7 @@ import Testing
     part.append((0..<40).map { "r\($0)" })
     let replay = StreamReplay(part, first: 1, last: 40, total: 40)
     try rig.subscriber.replay(replay)
-    #expect(replay.wait(until: Clock.monotonic() + 20_000_000_000).state == .completed)
+    #expect(replay.wait(until: Clock.monotonic() + 120_000_000_000).state == .completed)
     #expect(rig.stop() == .stopped)
     let children = try results.records()
     #expect(children.map(\.payload) == (0..<40).map { "child of m\($0)" } + (0..<40).map { "child of r\($0)" })
@@ -211,16 +211,6 @@ import Testing
 
   private func targets(_ results: TargetStream, _ audit: TargetStream) -> [PublishTarget] {
     [PublishTarget(output: "results", log: results.log), PublishTarget(output: "audit", log: audit.log)]
-  }
-
-  private func waitUntil(_ condition: () -> Bool) -> Bool {
-    let bell = Doorbell()
-    let deadline = Clock.monotonic() + 20_000_000_000
-    while !condition() {
-      guard Clock.monotonic() < deadline else { return false }
-      bell.wait(until: Clock.monotonic() + 5_000_000)
-    }
-    return true
   }
 }
 
@@ -286,7 +276,7 @@ final class TargetStream {
     let bell = Doorbell()
     reader.setDoorbell(bell)
     let batch = RecordBatch(capacity: 1000)
-    let deadline = Clock.monotonic() + 20_000_000_000
+    let deadline = Clock.monotonic() + 120_000_000_000
     while reader.position <= last, Clock.monotonic() < deadline {
       if try reader.read(into: batch, maxRecords: 1000, maxBytes: 1 << 20) == .nothingYet {
         bell.wait(until: deadline)
@@ -302,7 +292,7 @@ extension StreamLog {
   /// Waits until so many are durable.
   func durableWait(for lsn: UInt64) -> Bool {
     let bell = Doorbell()
-    let deadline = Clock.monotonic() + 20_000_000_000
+    let deadline = Clock.monotonic() + 120_000_000_000
     while durableLSN < lsn {
       guard Clock.monotonic() < deadline else { return false }
       bell.wait(until: Clock.monotonic() + 5_000_000)

@@ -8,7 +8,7 @@ import Testing
 
 /// Dead letters in an operator's hands: listed, delivered again, given up.
 @Suite struct ReplayTests {
-  private let soon: Int64 = 20_000_000_000
+  private let soon: Int64 = 120_000_000_000
 
   /// A subscriber with a real dead letter stream, to which `payloads` were delivered.
   private func rig(
@@ -70,6 +70,20 @@ import Testing
       #expect(result == DeadLetterRetry(unavailable: 1))
     }
     #expect(try open(letters) == [1])
+  }
+
+  @Test("Who delivers letters again does not wait for them any more when that is given up")
+  func givenUp() throws {
+    let dead = try DeadStream()
+    let letters = try DeadLetterLog(dead.log)
+    defer { letters.close() }
+    let rig = try rig("second-thoughts", ["x0"], dead: dead, n: 1)
+    let result = try letters.retry(
+      DeadLetterSelection(), deadline: .max, isGivenUp: { rig.log.count("delivery failed") > 0 }
+    ) { _ in rig.subscriber }
+    #expect(result == DeadLetterRetry(unsettled: 1))
+    #expect(try open(letters) == [1])
+    #expect(rig.stop() == .stopped)
   }
 
   @Test func whatIsNotSettledInTimeStaysOpenAndIsNotTriedForEver() throws {

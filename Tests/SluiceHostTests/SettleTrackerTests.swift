@@ -192,8 +192,45 @@ import Testing
     tracker.finish(token: token, .accepted, now: 0)
     tracker.abandon(now: 7)
     #expect(tracker.openBatches == 0 && tracker.rejectedRanges(of: 0).isEmpty)
-    #expect(tracker.retries[0].ranges == [RetryRange(first: 1, last: 2, attempt: 2, due: 7)])
+    #expect(tracker.retries[0].ranges == [RetryRange(first: 1, last: 2, attempt: 2, due: 7, spared: 1)])
     #expect(tracker.settle(item(token, 2, .ack), now: 8) == .stale)
+  }
+
+  @Test("A record whose instances ended is given up only when its plugin has failed it as often as it may")
+  func endsOfInstancesAreNoAttempts() {
+    var tracker = tracker(attempts: 2)
+    var offsets: [UInt32] = []
+    var token = tracker.openFresh(stream: 0, first: 1, count: 2)
+    for end in 0..<3 as Range<Int64> {
+      tracker.finish(token: token, .accepted, now: end)
+      tracker.abandon(now: end)
+      guard case .retry(let range) = tracker.plan(stream: 0, now: end, maxRecords: 10) else {
+        Issue.record("it comes again at once")
+        return
+      }
+      #expect(range.attempt == UInt32(end) + 2, "the plugin is told how often it came")
+      token = tracker.openRetry(stream: 0, range: range, upTo: 2, now: end, offsets: &offsets)
+    }
+    let due = tracker.finish(token: token, .failed, now: 10)
+    #expect(tracker.rejectedRanges(of: 0).isEmpty)
+    guard case .retry(let range) = tracker.plan(stream: 0, now: due, maxRecords: 10) else {
+      Issue.record("its first attempt has failed, it has another")
+      return
+    }
+    token = tracker.openRetry(stream: 0, range: range, upTo: 2, now: due, offsets: &offsets)
+    tracker.finish(token: token, .failed, now: due)
+    #expect(tracker.rejectedRanges(of: 0).map(\.cause) == [.attemptsExhausted])
+    #expect(tracker.rejectedRanges(of: 0).map(\.attempt) == [5])
+  }
+
+  @Test("What killed its plugin is not counted among what has used up its attempts")
+  func crashesAreCountedApart() {
+    var tracker = tracker()
+    let token = tracker.openFresh(stream: 0, first: 1, count: 1)
+    tracker.condemn(stream: 0, lsn: 1, reason: .empty)
+    tracker.finish(token: token, .busy, now: 0)
+    #expect(tracker.rejectedRanges(of: 0).map(\.cause) == [.crash])
+    #expect(tracker.counts.crashed == 1 && tracker.counts.exhausted == 0)
   }
 
   @Test func aGapSettlesWhatWasStillToCome() {

@@ -7,7 +7,7 @@ import Testing
 
 /// A part of a stream that is delivered once more, beside what is live.
 @Suite struct StreamReplayTests {
-  private let soon: Int64 = 20_000_000_000
+  private let soon: Int64 = 120_000_000_000
 
   /// `payloads` were delivered live; the replay is to be of `first...last`.
   private func rig(

@@ -1,6 +1,7 @@
 import Glibc
 import SluiceCore
 import SluiceTopology
+import Synchronization
 import Testing
 
 @testable import SluiceHost
@@ -8,20 +9,40 @@ import Testing
 /// Beginnings and ends that do not go well, and what the host offers in between.
 @Suite struct SubscriberLifeTests {
   @Test func aStartThatFailsIsTriedAgainAndShown() throws {
-    let rig = try SubscriberRig("starting", n: 3) {
-      $0.retry.firstNanoseconds = 20_000_000
-      $0.retry.maxNanoseconds = 20_000_000
-    }
-    rig.reader.append(numbered: 0..<2)
-    try rig.subscriber.start()
-    #expect(rig.log.wait(for: "not started yet"))
-    let early = rig.subscriber.status
+    let never = try SubscriberRig("starting", n: 1_000_000)
+    try never.subscriber.start()
+    #expect(never.log.wait(for: "not started yet"))
+    let early = never.subscriber.status
     #expect(!early.isReady)
     #expect(early.whyNotReady?.hasSuffix("start answered SLU_E_RETRYABLE: connection refused") == true)
+    #expect(never.stop() == .stopped)
+    let rig = try SubscriberRig("starting", n: 3)
+    rig.reader.append(numbered: 0..<2)
+    try rig.subscriber.start()
     #expect(rig.reader.waitUntilSettled(below: 3))
     #expect(rig.subscriber.status.isReady && rig.subscriber.status.failedStarts == 0)
     #expect(rig.stop() == .stopped)
     #expect(rig.seen == ["start", "start", "start", "start", "1 1 m0", "2 1 m1", "stop"])
+  }
+
+  @Test("One is at work in its plugin and behind it, and not when it fails or waits for more records")
+  func atWork() throws {
+    let within = try SubscriberRig("blocking")
+    within.reader.append(numbered: 0..<2)
+    #expect(within.subscriber.status.isAtWork, "it has not begun")
+    try within.subscriber.start()
+    #expect(eventually { within.seen == ["blocking"] })
+    #expect(within.subscriber.status.isAtWork)
+    within.subscriber.interrupt()
+    #expect(eventually { within.subscriber.status.failedDeliveries > 0 })
+    #expect(!within.subscriber.status.isAtWork)
+    #expect(within.stop() == .stopped)
+    #expect(!within.subscriber.status.isAtWork)
+    let holding = try SubscriberRig("deferring") { $0.ackDeadlineNanoseconds = 3_600_000_000_000 }
+    holding.reader.append(numbered: 0..<2)
+    try holding.subscriber.start()
+    #expect(eventually { holding.messages.count == 2 && !holding.subscriber.status.isAtWork })
+    #expect(holding.stop() == .stopped)
   }
 
   @Test func aStartThatNeverWillSucceedEndsTheInstanceAndANewOneIsMade() throws {
@@ -74,7 +95,7 @@ import Testing
     rig.reader.append(numbered: 0..<2)
     try rig.subscriber.start()
     #expect(rig.log.wait(for: "blocking"))
-    #expect(rig.subscriber.stop(deadline: Clock.monotonic() + 2_000_000_000) == .stopped)
+    #expect(rig.subscriber.stop(deadline: Clock.monotonic() + 20_000_000_000) == .stopped)
     #expect(rig.seen == ["blocking", "stop"])
     #expect(rig.reader.cursor == 1, "nothing was acknowledged")
   }
@@ -90,8 +111,31 @@ import Testing
     #expect(rig.log.count("left behind") == 1)
   }
 
-  @Test func theHostAnswersForEverythingItOffers() throws {
-    let rig = try SubscriberRig("services")
+  @Test("Whoever waits for a subscriber's end hears of it when its thread is over, and at once when it is already")
+  func itsEndIsTold() throws {
+    let rig = try SubscriberRig("blocking")
+    rig.reader.append(numbered: 0..<1)
+    try rig.subscriber.start()
+    #expect(rig.log.wait(for: "blocking"))
+    let bell = Doorbell()
+    let told = Atomic<Int>(0)
+    for _ in 0..<2 {
+      rig.subscriber.onEnd {
+        told.add(1, ordering: .relaxed)
+        bell.ring()
+      }
+    }
+    #expect(told.load(ordering: .relaxed) == 0 && !rig.subscriber.hasEnded)
+    #expect(rig.stop() == .stopped)
+    #expect(bell.wait(until: Clock.monotonic() + 60_000_000_000))
+    #expect(told.load(ordering: .relaxed) == 2 && rig.subscriber.hasEnded)
+    rig.subscriber.onEnd { told.add(1, ordering: .relaxed) }
+    #expect(told.load(ordering: .relaxed) == 3)
+  }
+
+  @Test("The host answers for everything that it offers, in process and isolated", arguments: [false, true])
+  func theHostAnswersForEverythingItOffers(isIsolated: Bool) throws {
+    let rig = try SubscriberRig("services", n: isIsolated ? 1 : 0, isIsolated: isIsolated)
     rig.reader.append(["row"])
     try rig.subscriber.start()
     #expect(rig.reader.waitUntilSettled(below: 2))
@@ -107,6 +151,7 @@ import Testing
     #expect(rig.reader.pinCount == 0)
     #expect(rig.log.count("warning broken \u{FFFD} text row=7 subscriber=it") == 1)
     #expect(rig.log.all.contains { $0.hasPrefix("error eeee") && $0.count < 9000 })
+    #expect(rig.log.count("info its own words from=its output subscriber=it") == (isIsolated ? 1 : 0))
     let rows = try #require(families.first { $0.name == "sluice_plugin_rows_total" })
     #expect(rows.samples[0].value == 5)
     #expect(rows.samples[0].labels.map { "\($0.0)=\($0.1)" } == ["subscriber=it", "table=events"])

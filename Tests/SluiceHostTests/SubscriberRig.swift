@@ -13,10 +13,12 @@ final class SubscriberRig {
   let readers: [MemoryReader]
   let subscriber: SubscriberInstance
 
+  /// `isSuccessor`: the readers are not its own before `admit`.
   init(
     _ fixture: String, n: Int? = nil, readers: [MemoryReader] = [MemoryReader()],
     deadLetters: (any DeadLetterSink)? = nil, publishTargets: [PublishTarget] = [], isIsolated: Bool = false,
-    misbehaving: Misbehaviour? = nil, after other: SubscriberRig? = nil,
+    misbehaving: Misbehaviour? = nil, plugin: LoadedPlugin? = nil, after other: SubscriberRig? = nil,
+    isSuccessor: Bool = false,
     _ change: (inout SubscriberSettings) -> Void = { _ in }
   ) throws {
     var settings = SubscriberSettings(
@@ -29,13 +31,17 @@ final class SubscriberRig {
     change(&settings)
     self.readers = readers
     directory = other?.directory ?? TemporaryDirectory()
+    let state = directory.folder("state")
+    let loaded =
+      try plugin
+      ?? (isIsolated
+        ? Fixtures.isolate(fixture, misbehaving: misbehaving, state: state)
+        : Fixtures.load(fixture, misbehaving: misbehaving, state: state))
     subscriber = SubscriberInstance(
-      settings: settings,
-      plugin: isIsolated
-        ? try Fixtures.isolate(fixture, misbehaving: misbehaving, state: directory.folder("state"))
-        : try Fixtures.load(fixture, state: directory.folder("state")), readers: readers,
+      settings: settings, plugin: loaded, streams: readers.map { ($0.streamName, $0.logUUID) },
       publishTargets: publishTargets, dataDirectory: directory.path, deadLetters: deadLetters ?? letters,
       hostVersion: "test", logger: log.logger)
+    if !isSuccessor { subscriber.admit(readers) }
   }
 
   var reader: MemoryReader { readers[0] }
@@ -52,7 +58,7 @@ final class SubscriberRig {
     }
   }
 
-  func stop(seconds: Int64 = 20) -> SubscriberInstance.StopOutcome {
+  func stop(seconds: Int64 = 120) -> SubscriberInstance.StopOutcome {
     subscriber.stop(deadline: Clock.monotonic() + seconds * 1_000_000_000)
   }
 }

@@ -159,8 +159,9 @@ import Testing
     #expect(rig.subscriber.status.counts.overdue == 3)
   }
 
-  @Test func aBusyPluginIsAskedAgainAndItsCreditIsKept() throws {
-    let rig = try SubscriberRig("busy", n: 3)
+  @Test("A busy plugin is asked again, and its credit is kept, in process and isolated", arguments: [false, true])
+  func aBusyPluginIsAskedAgainAndItsCreditIsKept(isIsolated: Bool) throws {
+    let rig = try SubscriberRig("busy", n: 3, isIsolated: isIsolated)
     rig.reader.append(numbered: 0..<40)
     try rig.subscriber.start()
     #expect(rig.reader.waitUntilSettled(below: 41))
@@ -195,14 +196,14 @@ import Testing
   }
 
   @Test func recordsThatAreGoneBeforeTheirRetryAreToldAsAGap() throws {
-    let rig = try SubscriberRig("failing", n: 1) {
-      $0.retry.firstNanoseconds = 50_000_000; $0.retry.maxNanoseconds = 50_000_000
+    let rig = try SubscriberRig("failing", n: 1)
+    let reader = rig.reader
+    reader.append(numbered: 0..<6)
+    rig.log.first("delivery failed") {
+      reader.skip(1...2)
+      reader.lose(3...4)
     }
-    rig.reader.append(numbered: 0..<6)
     try rig.subscriber.start()
-    #expect(rig.log.wait(for: "delivery failed"))
-    rig.reader.skip(1...2)
-    rig.reader.lose(3...4)
     #expect(rig.reader.waitUntilSettled(below: 7))
     #expect(rig.stop() == .stopped)
     #expect(Array(rig.seen.dropFirst(6)) == ["gap 1 4", "5 2 m4", "6 2 m5"])

@@ -2,6 +2,7 @@ import Glibc
 import Logging
 import SluiceCore
 import Synchronization
+import TestSupport
 
 @testable import SluiceHost
 
@@ -26,7 +27,7 @@ final class TemporaryDirectory: Sendable {
 
 enum Files {
   static func write(_ text: String, to path: String) {
-    let file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+    let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
     precondition(file >= 0)
     var text = text
     text.withUTF8 { precondition(Glibc.write(file, $0.baseAddress, $0.count) == $0.count) }
@@ -34,7 +35,7 @@ enum Files {
   }
 
   static func lines(_ path: String) -> [String] {
-    guard let file = fopen(path, "r") else { return [] }
+    guard let file = fopen(path, "re") else { return [] }
     defer { fclose(file) }
     var lines: [String] = []
     var buffer = [CChar](repeating: 0, count: 1 << 16)
@@ -43,6 +44,29 @@ enum Files {
     }
     return lines
   }
+
+  /// Whether a process holds the lock (`flock`) on a file that is there.
+  static func isLocked(_ path: String) -> Bool {
+    let file = open(path, O_RDWR | O_CLOEXEC)
+    guard file >= 0 else { return false }
+    defer { close(file) }
+    return flock(file, LOCK_EX | LOCK_NB) != 0
+  }
+
+  static func waitUntilUnlocked(_ path: String, seconds: Int64) -> Bool {
+    eventually(seconds: seconds) { !isLocked(path) }
+  }
+}
+
+/// Looks until the condition holds, for what rings no bell that a test can hear. False: it never did.
+func eventually(seconds: Int64 = 120, _ condition: () -> Bool) -> Bool {
+  let pause = Doorbell()
+  let deadline = Clock.monotonic() + seconds * 1_000_000_000
+  while !condition() {
+    guard Clock.monotonic() < deadline else { return false }
+    pause.wait(until: Clock.monotonic() + 2_000_000)
+  }
+  return true
 }
 
 /// What `misbehaving.c` does, and where.
@@ -95,6 +119,19 @@ enum Fixtures {
     }
   }
 
+  /// The program compiled from Tests/FixturePlugins/<name>.c.
+  static func program(_ name: String) -> String {
+    built.withLock { built in
+      if let known = built["program \(name)"] { return known }
+      let path = "\(home.folder("program-\(name)"))/\(name)"
+      run(
+        ["cc", "-std=c11", "-D_GNU_SOURCE", "-O1", "\(tests)/FixturePlugins/\(name).c", "-o", path],
+        "\(name).c does not compile")
+      built["program \(name)"] = path
+      return path
+    }
+  }
+
   private static func compile(_ file: String, _ options: [String], to target: String) {
     let isC = Paths.exists(file + ".c")
     let source = file + (isC ? ".c" : ".cpp")
@@ -119,17 +156,15 @@ enum Fixtures {
   }
 
   private static func run(_ arguments: [String], _ failure: String) {
-    var cArguments = arguments.map { strdup($0) } + [nil]
-    defer { cArguments.forEach { free($0) } }
-    var child = pid_t()
-    precondition(posix_spawnp(&child, arguments[0], nil, nil, &cArguments, environ) == 0, "no \(arguments[0])")
-    var status: Int32 = 0
-    precondition(waitpid(child, &status, 0) == child && status == 0, failure)
+    precondition(ChildDescriptors.run(arguments) == 0, failure)
   }
 
   /// The fixture's plugin, as a library of its own loads it: its code shares nothing with other tests'.
-  static func load(_ name: String, table: Bool = false, state: String) throws -> LoadedPlugin {
-    try PluginLibrary(searchPaths: [directory(name, table: table)], stateDirectory: state, runner: nil).load(name)
+  static func load(
+    _ name: String, table: Bool = false, misbehaving: Misbehaviour? = nil, state: String
+  ) throws -> LoadedPlugin {
+    let folder = directory(name, table: table, misbehaving: misbehaving)
+    return try PluginLibrary(searchPaths: [folder], stateDirectory: state, runner: nil).load(name)
   }
 
   /// The same in a process of its own for each instance; `misbehaving` is what it is compiled to do.
@@ -143,6 +178,7 @@ enum Fixtures {
 final class LogCapture: Sendable {
   private let lines = Mutex<[String]>([])
   private let changed = Doorbell()
+  private let reaction = Mutex<(text: String, act: @Sendable () -> Void)?>(nil)
 
   var logger: Logger {
     var logger = Logger(label: "test") { _ in Handler(capture: self) }
@@ -155,7 +191,7 @@ final class LogCapture: Sendable {
   func count(_ text: String) -> Int { all.count { $0.contains(text) } }
 
   /// Waits until a line has `text` in it. One thread at a time.
-  func wait(for text: String, count: Int = 1, seconds: Int64 = 20) -> Bool {
+  func wait(for text: String, count: Int = 1, seconds: Int64 = 120) -> Bool {
     let deadline = Clock.monotonic() + seconds * 1_000_000_000
     while self.count(text) < count {
       if !changed.wait(until: deadline) { return self.count(text) >= count }
@@ -163,7 +199,17 @@ final class LogCapture: Sendable {
     return true
   }
 
+  /// Has who first logs a line with `text` in it do something before it goes on: what a test that only waits for the line may
+  /// come too late for.
+  func first(_ text: String, _ act: @escaping @Sendable () -> Void) { reaction.withLock { $0 = (text, act) } }
+
   fileprivate func add(_ line: String) {
+    let act = reaction.withLock { reaction -> (@Sendable () -> Void)? in
+      guard let due = reaction, line.contains(due.text) else { return nil }
+      reaction = nil
+      return due.act
+    }
+    act?()
     lines.withLock { $0.append(line) }
     changed.ring()
   }

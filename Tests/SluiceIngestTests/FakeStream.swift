@@ -29,32 +29,48 @@ final class FakeStream: IngestStream, @unchecked Sendable {
     /// What the ring has left; appended and reserved bytes come off it, and `commit` gives them back.
     var roomBytes = Int.max
     var usedBytes = 0
+    var maxRecordBytes = 0
+    var nextMaxRecordBytes: Int?
     var openLanes = 0
     var wakes: [(position: UInt64, wake: @Sendable () -> Void)] = []
   }
 
   let streamName = "events"
   let logUUID = LogUUID(high: 1, low: 2)
-  private let producers = Mutex<[String: Producer]>([:])
+  private let producers = Mutex<[ProducerName: Producer]>([:])
   let durability: Durability
-  let maxRecordBytes: Int
   let state = Mutex(State())
+
+  /// May change at any time, as by a reload.
+  var maxRecordBytes: Int {
+    get {
+      state.withLock { state in
+        defer { if let next = state.nextMaxRecordBytes { state.maxRecordBytes = next } }
+        return state.maxRecordBytes
+      }
+    }
+    set { state.withLock { $0.maxRecordBytes = newValue } }
+  }
 
   init(_ durability: Durability, maxRecordBytes: Int = 1 << 20) {
     self.durability = durability
-    self.maxRecordBytes = maxRecordBytes
+    state.withLock { $0.maxRecordBytes = maxRecordBytes }
   }
+
+  /// As by a reload that comes behind the next look at it.
+  func setMaxRecordBehindALook(_ bytes: Int) { state.withLock { $0.nextMaxRecordBytes = bytes } }
 
   func openLane(source: String, wake: @escaping @Sendable () -> Void) -> any IngestLane {
     state.withLock { $0.openLanes += 1 }
     return FakeLane(stream: self, wake: wake)
   }
 
-  func producer(named name: String) -> Producer? {
+  func producer(named name: String, within allowance: ProducerAllowance? = nil) -> Producer? {
     producers.withLock { producers in
-      if let known = producers[name] { return known }
+      if let known = producers[ProducerName(name)] { return known }
+      if let allowance, !allowance.take() { return nil }
       let new = Producer(id: UInt32(producers.count + 1), name: name)
-      producers[name] = new
+      producers[ProducerName(name)] = new
       return new
     }
   }
@@ -101,6 +117,8 @@ final class FakeLane: IngestLane {
   private let wake: @Sendable () -> Void
   private var pending: [FakeStream.Record] = []
   private var reserved = 0
+  /// The stream's as it was when this tick began, or what a reservation is for.
+  private var maxRecord: Int?
 
   init(stream: FakeStream, wake: @escaping @Sendable () -> Void) {
     self.stream = stream
@@ -110,7 +128,8 @@ final class FakeLane: IngestLane {
   func append(_ record: RecordFields) -> AppendResult { append(record, producer: 0, epoch: 0) }
 
   func append(_ record: RecordFields, producer: UInt32, epoch: UInt16) -> AppendResult {
-    guard record.recordBytes <= stream.maxRecordBytes else { return .tooLarge(limit: stream.maxRecordBytes) }
+    let limit = limit()
+    guard record.recordBytes <= limit else { return .tooLarge(limit: limit) }
     if let reason = take(record.recordBytes) { return .full(reason) }
     pending.append(
       .init(
@@ -118,6 +137,12 @@ final class FakeLane: IngestLane {
         eventTime: record.eventTime, payload: Array(record.payload), sequence: record.sequence, producer: producer,
         epoch: epoch))
     return .accepted
+  }
+
+  private func limit() -> Int {
+    let limit = maxRecord ?? stream.maxRecordBytes
+    maxRecord = limit
+    return limit
   }
 
   /// Out of what was reserved, else out of the ring.
@@ -133,7 +158,8 @@ final class FakeLane: IngestLane {
     encoded producerPart: UnsafeRawBufferPointer, crc: UInt32, producer: UInt32, epoch: UInt16
   ) -> AppendResult {
     let size = Limits.serverPartBytes + producerPart.count
-    guard size <= stream.maxRecordBytes else { return .tooLarge(limit: stream.maxRecordBytes) }
+    let limit = limit()
+    guard size <= limit else { return .tooLarge(limit: limit) }
     if let reason = take(size) { return .full(reason) }
     var record = [UInt8](repeating: 0, count: Limits.serverPartBytes) + producerPart
     record.withUnsafeMutableBytes { bytes in
@@ -153,8 +179,9 @@ final class FakeLane: IngestLane {
     return .accepted
   }
 
-  func reserve(bytes: Int) -> FullReason? {
+  func reserve(bytes: Int, largest: Int) -> FullReason? {
     if let reason = stream.take(bytes) { return reason }
+    maxRecord = max(limit(), largest)
     reserved += bytes
     return nil
   }
@@ -171,6 +198,7 @@ final class FakeLane: IngestLane {
   func submit() -> UInt64 {
     let unused = reserved
     reserved = 0
+    maxRecord = nil
     return stream.state.withLock { state in
       state.usedBytes -= unused
       state.submits += 1
@@ -203,8 +231,9 @@ struct FakeEndpoints: ControlEndpoints {
   var isReady = true
   /// How long the only metric's description is.
   var helpBytes = 9
-  func health() -> (ok: Bool, json: String) { (true, #"{"status":"ok"}"#) }
-  func ready() -> (ok: Bool, json: String) { (isReady, isReady ? #"{"ready":true}"# : #"{"ready":false}"#) }
+  func health() -> [String] { [] }
+  /// Words that JSON has to escape.
+  func readiness() -> [String] { isReady ? [] : [#"subscriber "a\b": down"#, "stream\t\u{1}"] }
   func metricFamilies() -> [MetricFamily] {
     [MetricFamily("sluice_up", .gauge, help: String(repeating: "1", count: helpBytes), samples: [.init([], 1)])]
   }

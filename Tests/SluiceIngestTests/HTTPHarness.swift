@@ -11,15 +11,18 @@ final class HTTPHarness {
   let loop: HTTPLoop
   let eventLoop = EmbeddedEventLoop()
   let counters = HTTPCounters()
+  let clock = TestClock()
 
   init(
     _ durability: Durability = .memory, maxRecordBytes: Int = 1 << 20, isAdmin: Bool = false, isReady: Bool = true,
-    adjust: (inout HTTPSourceOptions) -> Void = { _ in }
+    endpoints: (any ControlEndpoints)? = nil, adjust: (inout HTTPSourceOptions) -> Void = { _ in }
   ) {
     stream = FakeStream(durability, maxRecordBytes: maxRecordBytes)
     var options = HTTPSourceOptions(name: "api", defaultTopic: "web", maxBodyBytes: 4096)
+    options.clock = clock.source
     adjust(&options)
-    let settings = HTTPSettings(options, stream: isAdmin ? nil : stream, endpoints: FakeEndpoints(isReady: isReady))
+    let settings = HTTPSettings(
+      options, stream: isAdmin ? nil : stream, endpoints: endpoints ?? FakeEndpoints(isReady: isReady))
     loop = HTTPLoop(eventLoop: eventLoop, settings: settings, counters: counters)
     loop.open()
   }
@@ -39,10 +42,13 @@ final class HTTPHarness {
     return family?.samples.first { label == nil || $0.labels.last?.1 == label }?.value
   }
 
-  func connect() throws -> TestConnection {
+  func connect(from address: String = "127.0.0.1", security: ConnectionSecurity = .plain) throws -> TestConnection {
     let channel = EmbeddedChannel(loop: eventLoop)
-    try channel.pipeline.syncOperations.addHandler(HTTPConnection(loop: loop))
+    let connection = HTTPConnection(loop: loop)
+    connection.security = security
+    try channel.pipeline.syncOperations.addHandler(connection)
     try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
+    channel.remoteAddress = try SocketAddress(ipAddress: address, port: 1)
     return TestConnection(channel: channel)
   }
 
@@ -82,34 +88,13 @@ struct TestConnection {
   var isOpen: Bool { channel.isActive }
 }
 
-/// A response, read strictly by its `Content-Length`.
-struct TestResponse: Equatable {
-  var status: Int
-  var headers: [String: String]
-  var body: String
+/// Shuts the output alone, as a socket can and an `EmbeddedChannel` can't.
+final class OutputCloser: ChannelOutboundHandler {
+  typealias OutboundIn = ByteBuffer
 
-  static func parse(_ text: String) throws -> [TestResponse] {
-    var all: [TestResponse] = []
-    var rest = Substring(text)
-    while !rest.isEmpty {
-      let end = try #require(rest.firstRange(of: "\r\n\r\n"))
-      let lines = rest[..<end.lowerBound].split(separator: "\r\n", omittingEmptySubsequences: false)
-      let status = try #require(Int(lines[0].split(separator: " ")[1]))
-      var headers: [String: String] = [:]
-      for line in lines.dropFirst() {
-        let colon = try #require(line.firstRange(of: ": "))
-        headers[line[..<colon.lowerBound].lowercased()] = String(line[colon.upperBound...])
-      }
-      rest = rest[end.upperBound...]
-      // What answers HEAD has a length and no body: the next answer follows at once.
-      let hasBody = status != 100 && !rest.hasPrefix("HTTP/1.1 ")
-      let length = hasBody ? try #require(headers["content-length"].flatMap { Int($0) }) : 0
-      let bodyEnd = try #require(rest.utf8.index(rest.startIndex, offsetBy: length, limitedBy: rest.endIndex))
-      let body = String(rest[..<bodyEnd])
-      rest = rest[bodyEnd...]
-      all.append(TestResponse(status: status, headers: headers, body: body))
-    }
-    return all
+  func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
+    guard mode == .output else { return context.close(mode: mode, promise: promise) }
+    promise?.succeed(())
   }
 }
 

@@ -102,8 +102,48 @@ struct HTTPLifeTests {
     #expect(try connection.sent() == "" && connection.isOpen, "sending a little now and then gains nothing")
     harness.eventLoop.advanceTime(by: .seconds(3))
     #expect(try connection.responses().map(\.status) == [408])
-    harness.eventLoop.advanceTime(by: .seconds(Int64(Limits.httpLingerSeconds) + 2))
+    harness.eventLoop.advanceTime(by: .seconds(Int64(Limits.defaultLingerSeconds) + 2))
     #expect(!connection.isOpen)
+  }
+
+  @Test(arguments: [0, 1, 9])
+  func behindTheLastAnswerAConnectionIsReadForAsLongAsTheTopologySays(_ seconds: Int) throws {
+    let http = HTTPHarness { $0.lingerSeconds = seconds }
+    let web = try http.connect()
+    let tcp = TCPHarness { $0.lingerSeconds = seconds }
+    let framed = try tcp.connect()
+    for channel in [web.channel, framed.channel] {
+      try channel.pipeline.syncOperations.addHandler(OutputCloser(), position: .first)
+    }
+    try web.receive("POST /log HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n")
+    try framed.receive(ByteBuffer(string: "GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
+    #expect(try web.responses().map(\.status) == [413])
+    #expect(try framed.received().compactMap(\.errorCode) == [.magic])
+    for second in 0...seconds {
+      for channel in [web.channel, framed.channel] {
+        #expect(channel.isActive == (seconds > 0), "after \(second) s")
+      }
+      for loop in [http.eventLoop, tcp.eventLoop] { loop.advanceTime(by: .seconds(1)) }
+    }
+    #expect(!web.isOpen && !framed.channel.isActive)
+  }
+
+  @Test func aDrainWaitsNoLongerForWhoLingersThanByDefault() throws {
+    let http = HTTPHarness { $0.lingerSeconds = 60 }
+    let web = try http.connect()
+    let tcp = TCPHarness { $0.lingerSeconds = 60 }
+    let framed = try tcp.connect()
+    for channel in [web.channel, framed.channel] {
+      try channel.pipeline.syncOperations.addHandler(OutputCloser(), position: .first)
+    }
+    try web.receive("no request\r\n")
+    try framed.receive(ByteBuffer(string: "GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
+    _ = (http.loop.drain(within: .seconds(300)), tcp.loop.drain(within: .seconds(300)))
+    #expect(web.isOpen && framed.channel.isActive)
+    for loop in [http.eventLoop, tcp.eventLoop] {
+      loop.advanceTime(by: .seconds(Int64(Limits.defaultLingerSeconds) + 2))
+    }
+    #expect(!web.isOpen && !framed.channel.isActive)
   }
 
   @Test func aBodyHasItsOwnTime() throws {
@@ -149,6 +189,38 @@ struct HTTPLifeTests {
     // What was answered before draining was known about is idle now.
     #expect(!waiting.isOpen && drained.value)
     #expect(harness.stream.lanes == 0)
+  }
+
+  /// A refused request whose body never comes, and a head that never ends.
+  @Test(arguments: ["POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{", "POST /log HT"])
+  func nobodyDelaysADrainForLongByWhatNeverEnds(_ text: String) throws {
+    let harness = HTTPHarness()
+    let connection = try harness.connect()
+    try connection.channel.pipeline.syncOperations.addHandler(OutputCloser(), position: .first)
+    try connection.receive(text)
+    // Long before the drain.
+    harness.eventLoop.advanceTime(by: .seconds(5))
+    let drained = NIOLoopBoundBox(false, eventLoop: harness.eventLoop)
+    harness.loop.drain(within: .seconds(300)).whenSuccess { drained.value = true }
+    harness.eventLoop.advanceTime(by: .seconds(1))
+    #expect(connection.isOpen, "there is a little time for it still")
+    harness.eventLoop.advanceTime(by: .seconds(Int64(Limits.drainGraceSeconds)))
+    #expect(!connection.isOpen && drained.value)
+    #expect(try connection.responses().map(\.status) == [text.hasSuffix("{") ? 404 : 408])
+  }
+
+  @Test func aHeadThatEndsSoonInADrainIsServed() throws {
+    let harness = HTTPHarness()
+    let connection = try harness.connect()
+    let (first, second) = (post(Self.body).prefix(12), post(Self.body).dropFirst(12))
+    try connection.receive(String(first))
+    harness.eventLoop.advanceTime(by: .seconds(5))
+    _ = harness.loop.drain(within: .seconds(300))
+    harness.eventLoop.advanceTime(by: .seconds(Int64(Limits.drainGraceSeconds)))
+    try connection.receive(String(second))
+    let answers = try connection.responses()
+    #expect(answers.map(\.status) == [202] && answers.first?.headers["connection"] == "close")
+    #expect(!connection.isOpen)
   }
 
   @Test func drainingCutsWhatIsLeftAtTheDeadline() throws {

@@ -46,6 +46,25 @@ struct HTTPLogsTests {
     #expect(harness.value("sluice_source_rejected_records_total", "too_large") == 1)
   }
 
+  @Test(
+    "a body is stored by the size that it was judged by, whatever a reload makes of max_record", arguments: ["", "1"])
+  func keepsItsSize(sequence: String) throws {
+    let headers = sequence.isEmpty ? "" : "Sluice-Producer: press-7\r\nSluice-Sequence: \(sequence)\r\n"
+    let body = post(#"{"message":"\#(String(repeating: "x", count: 300))"}"#, headers: headers, path: "/logs")
+    let lowered = HTTPHarness(maxRecordBytes: 1024)
+    lowered.stream.setMaxRecordBehindALook(128)
+    let connection = try lowered.connect()
+    try connection.receive(body + body)
+    #expect(try connection.responses().map(\.body).first == #"{"accepted":1,"rejected":[]}"#)
+    let raised = HTTPHarness(maxRecordBytes: 128)
+    let other = try raised.connect()
+    try other.push(Array(post(Self.a).utf8))
+    raised.stream.maxRecordBytes = 1024
+    try other.receive(body)
+    #expect(try other.responses().map(\.status) == [202, 202])
+    #expect(raised.stream.records.count == 2)
+  }
+
   @Test func aBodyIsStoredWholeOrNotAtAll() throws {
     let harness = HTTPHarness(.fsync)
     let connection = try harness.connect()
@@ -100,7 +119,7 @@ struct HTTPLogsTests {
     let connection = try harness.connect()
     try connection.receive(
       "GET /logs HTTP/1.1\r\nHost: x\r\n\r\n" + "POST /logs HTTP/1.1\r\nHost: x\r\n\r\n"
-        + post(Self.a, headers: "Content-Encoding: gzip\r\n", path: "/logs")
+        + post(Self.a, headers: "Content-Encoding: br\r\n", path: "/logs")
         + post(Self.a, headers: "Sluice-Time: soon\r\n", path: "/logs"))
     #expect(try connection.responses().map(\.status) == [405, 411, 415, 400])
   }

@@ -32,7 +32,7 @@ func parse(_ bytes: [UInt8], limits: HTTPLimits = .test, cuts: [Int] = []) -> Pa
         case .refused(let refusal):
           outcome.refusal = refusal
           isMore = true
-        case .needMore: isMore = true
+        case .needMore, .head: isMore = true
         }
       }
     }
@@ -88,15 +88,15 @@ struct HTTPParserTests {
   }
 
   @Test func aTargetMayBeAnURLOrHaveAQuery() throws {
-    func path(_ target: String) -> String? {
-      let text = Array("GET \(target) HTTP/1.1\r\nHost: x\r\n\r\n".utf8)
+    func path(_ target: String, host: String = "h") -> String? {
+      let text = Array("GET \(target) HTTP/1.1\r\nHost: \(host)\r\n\r\n".utf8)
       guard let request = parse(text).requests.first else { return nil }
       return text.withUnsafeBytes { String(decoding: request.head.path.of($0), as: UTF8.self) }
     }
     #expect(path("/log") == "/log")
     #expect(path("/log?") == "/log")
-    #expect(path("http://h:1/log?x") == "/log")
-    #expect(path("HTTPS://[::1]/a") == "/a")
+    #expect(path("http://h:1/log?x", host: "H:1") == "/log")
+    #expect(path("HTTPS://[::1]/a", host: "[::1]") == "/a")
     #expect(path("http://h") == "")
     #expect(path("http://h?q") == "")
     #expect(path("/%6cog") == "/%6cog")
@@ -151,6 +151,9 @@ struct HTTPParserTests {
     ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", .badHost),
     ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", .badHost),
     ("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", .badHost),
+    ("GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n", .hostMismatch),
+    ("GET http://a/ HTTP/1.1\r\nHost: a:80\r\n\r\n", .hostMismatch),
+    ("GET http://[/ HTTP/1.1\r\nHost: ;\r\n\r\n", .hostMismatch),
     ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", .duplicateHeader),
     ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", .duplicateHeader),
     ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1, 1\r\n\r\n", .badContentLength),
@@ -197,6 +200,10 @@ struct HTTPParserTests {
     (chunked("0\r\nA b\r\n\r\n"), .badTrailer),
     (chunked("0\r\nA: \u{1}\r\n\r\n"), .badTrailer),
     (chunked("0\r\n a: b\r\n\r\n"), .badTrailer),
+    (chunked("0\r\nContent-length: 1\r\n\r\n"), .badTrailer),
+    (chunked("0\r\nTransfer-Encoding: chunked\r\n\r\n"), .badTrailer),
+    (chunked("0\r\nA: b\r\nCONNECTION: close\r\n\r\n"), .badTrailer),
+    (chunked("0\r\nhost: x\r\n\r\n"), .badTrailer),
     (chunked("0\r\nA: b\n\r\n"), .bareLineFeed),
     (chunked("0\r\nA: \(String(repeating: "a", count: 120))"), .trailersTooLarge),
     (chunked("0\r\n\(String(repeating: "A: b\r\n", count: 11))"), .trailersTooLarge),

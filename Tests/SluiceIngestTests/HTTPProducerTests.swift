@@ -104,7 +104,7 @@ struct HTTPProducerTests {
     let wrong = [
       post(Self.record("a"), headers: Self.headers(1) + "Sluice-Time: soon\r\n"),
       post("[{]", headers: Self.headers(1), path: "/logs"),
-      post(Self.record("a"), headers: Self.headers(1) + "Content-Encoding: gzip\r\n"),
+      post(Self.record("a"), headers: Self.headers(1) + "Content-Encoding: br\r\n"),
     ]
     try connection.receive(wrong.joined() + one(1, "a"))
     #expect(try connection.responses().map(\.status) == [400, 400, 415, 202])

@@ -13,8 +13,12 @@ final class BlockingClient {
 
   private let descriptor: Int32
 
-  init(port: Int) throws {
-    descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+  /// `receiveBuffer`: bytes that the kernel holds for it, instead of as many as it likes.
+  init(port: Int, receiveBuffer: Int32? = nil) throws {
+    descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    if var bytes = receiveBuffer {
+      setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &bytes, socklen_t(MemoryLayout<Int32>.size))
+    }
     let address = try SocketAddress(ipAddress: "127.0.0.1", port: port)
     let outcome = address.withSockAddr { connect(descriptor, $0, socklen_t($1)) }
     guard outcome == 0 else { throw Refused() }
@@ -172,7 +176,7 @@ struct HTTPSourceTests {
     }
   }
 
-  @Test func oneConnectionTooManyIsClosedAndCountedAndTheOthersAreServed() async throws {
+  @Test func oneConnectionTooManyIsToldSoAndCountedAndTheOthersAreServed() async throws {
     let stream = FakeStream(.memory)
     try await withSource(stream, adjust: { $0.maxConnections = 2 }) { source, port in
       let clients = [try BlockingClient(port: port), try BlockingClient(port: port)]
@@ -180,7 +184,11 @@ struct HTTPSourceTests {
         try client.send(post(Self.body))
         #expect(try client.receive(1).map(\.status) == [202])
       }
-      #expect(try BlockingClient(port: port).isAtEnd())
+      let third = try BlockingClient(port: port)
+      let answers = try third.receive(2)
+      #expect(answers.map(\.status) == [503], "and the end of the connection")
+      #expect(answers.first?.body.contains(#""code":"too_many_connections""#) == true)
+      #expect(answers.first?.headers["retry-after"] == "1" && answers.first?.headers["connection"] == "close")
       try clients[0].send(post(Self.body))
       #expect(try clients[0].receive(1).map(\.status) == [202])
       let refused = source.metrics().first { $0.name == "sluice_source_refused_connections_total" }
@@ -204,8 +212,9 @@ struct HTTPSourceTests {
   @Test func aRefusedClientReadsTheAnswerAlthoughItSendsOn() async throws {
     try await withSource(FakeStream(.memory)) { _, port in
       let client = try BlockingClient(port: port)
-      try client.send("POST /log HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n")
-      try client.send(String(repeating: "x", count: 200_000))
+      // At once: a head alone would be answered, and the connection closed, before the rest comes.
+      try client.send(
+        "POST /log HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n" + String(repeating: "x", count: 200_000))
       let responses = try client.receive(2)
       #expect(responses.map(\.status) == [413])
       #expect(responses.first?.headers["connection"] == "close")

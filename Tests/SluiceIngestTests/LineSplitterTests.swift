@@ -75,9 +75,9 @@ struct LineSplitterTests {
 
   @Test func aLineOfTheLargestSizeIsARecordOfTheLargestSize() {
     for (topic, max) in [("", 1024), ("web", 1024), ("12345678", 2048), (String(repeating: "t", count: 255), 1024)] {
-      let format = LineFormat(topic: topic, maxRecordBytes: max)
+      let format = LineFormat(topic: topic)
       for (extra, fits) in [(0, true), (1, false)] {
-        let line = [UInt8](repeating: 0x61, count: format.maxLineBytes + extra)
+        let line = [UInt8](repeating: 0x61, count: format.maxLineBytes(maxRecordBytes: max) + extra)
         let size = line.withUnsafeBytes {
           RecordFields(eventTime: 0, topic: format.topic, payload: $0).recordBytes
         }

@@ -53,6 +53,18 @@ struct LinesConnectionTests {
     #expect(harness.count(.accepted) == 4 && harness.count(.bytes) == 16)
   }
 
+  @Test func aSyslogSenderIsNamedAlikeWhicheverSocketItCameTo() throws {
+    let harness = LinesHarness { $0.isSyslog = true }
+    for address in ["192.0.2.7", "::ffff:192.0.2.7", "2001:db8::7"] {
+      let channel = EmbeddedChannel(loop: harness.eventLoop)
+      channel.remoteAddress = try SocketAddress(ipAddress: address, port: 1)
+      try channel.pipeline.syncOperations.addHandler(LinesConnection(loop: harness.loop))
+      try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
+      try TestConnection(channel: channel).receive("<13>hello\n")
+    }
+    #expect(harness.stream.records.map(\.key) == ["192.0.2.7", "192.0.2.7", "2001:db8::7"])
+  }
+
   @Test func bytesThatAreNoTextAreKept() throws {
     let harness = LinesHarness()
     try harness.connect().receive([0xFF, 0x00, 0xC3, 0x0A])
@@ -66,7 +78,7 @@ struct LinesConnectionTests {
     connection.endInput()
     harness.eventLoop.run()
     #expect(harness.texts == ["one", "two"] && !connection.isOpen)
-    #expect(harness.settings.heldBytes.load(ordering: .relaxed) == 0 && harness.count(.closed) == 1)
+    #expect(harness.settings.load.heldBytes == 0 && harness.count(.closed) == 1)
   }
 
   @Test func whatAResetCutsOffIsDroppedAndCounted() throws {
@@ -82,7 +94,7 @@ struct LinesConnectionTests {
     let harness = LinesHarness(maxRecordBytes: 128)
     let connection = try harness.connect()
     for _ in 0..<10 { try connection.receive(String(repeating: "x", count: 50)) }
-    #expect(harness.settings.heldBytes.load(ordering: .relaxed) < 128, "what is skipped is not held")
+    #expect(harness.settings.load.heldBytes < 128, "what is skipped is not held")
     try connection.receive("\nnext\n")
     #expect(harness.texts == ["next"] && harness.count(.tooLarge) == 1)
   }
@@ -135,7 +147,48 @@ struct LinesConnectionTests {
     for connection in connections { try connection.receive(String(repeating: "x", count: 90_000)) }
     #expect(connections.map(\.isOpen) == [true, false, false])
     #expect(harness.count(.memory) == 2)
-    #expect(harness.settings.heldBytes.load(ordering: .relaxed) == 90_000)
+    #expect(harness.settings.load.heldBytes == 90_000)
+  }
+
+  @Test func nothingIsTakenFromAConnectionThatIsCutAndWhoseCloseTakesItsTime() throws {
+    let harness = LinesHarness { $0.maxHeldBytes = 100_000 }
+    let (held, cut) = (try harness.connect(), try harness.connect())
+    try cut.channel.pipeline.syncOperations.addHandler(SlowCloser(), position: .first)
+    for connection in [held, cut] { try connection.receive(String(repeating: "x", count: 90_000)) }
+    #expect(cut.isOpen && harness.count(.memory) == 1)
+    try cut.receive("the end\nof it\n" + String(repeating: "x", count: 100_000) + "\nand more\n")
+    #expect(harness.texts == [] && harness.count(.memory) == 1)
+    #expect(harness.settings.load.heldBytes == 90_000)
+    _ = harness.loop.drain(within: .seconds(5))
+    harness.eventLoop.advanceTime(by: .seconds(6))
+    try cut.receive("late\n")
+    #expect(harness.count(.closing) == 0)
+  }
+
+  @Test func nothingIsTakenFromAConnectionThatADrainHasCut() throws {
+    let harness = LinesHarness()
+    let connection = try harness.connect()
+    try connection.channel.pipeline.syncOperations.addHandler(SlowCloser(), position: .first)
+    harness.stream.setRoom(0)
+    try connection.receive("one\n")
+    _ = harness.loop.drain(within: .seconds(5))
+    harness.eventLoop.advanceTime(by: .seconds(6))
+    #expect(harness.count(.closing) == 1)
+    try connection.receive("two\nthree\n")
+    #expect(harness.count(.closing) == 1 && harness.texts == [])
+  }
+
+  @Test(arguments: [false, true]) func theLargestRecordIsThatOfNowOnOpenConnectionsToo(isSyslog: Bool) throws {
+    let harness = LinesHarness(maxRecordBytes: 1024) { $0.isSyslog = isSyslog }
+    let connection = try harness.connect()
+    let long = String(repeating: "x", count: 2000)
+    harness.stream.maxRecordBytes = 4096
+    try connection.receive(long + "\n" + long)
+    try connection.receive("\n")
+    #expect(harness.texts == [long, long] && harness.count(.tooLarge) == 0)
+    harness.stream.maxRecordBytes = 1024
+    try connection.receive(long + "\nshort\n")
+    #expect(harness.texts == [long, long, "short"] && harness.count(.tooLarge) == 1)
   }
 
   @Test func drainingStoresWhatFindsRoomAndCutsTheRestAtTheDeadline() throws {
@@ -165,4 +218,11 @@ final class CountingReads: ChannelOutboundHandler {
     count += 1
     context.read()
   }
+}
+
+/// A channel whose close takes its time, as that of TLS does.
+private final class SlowCloser: ChannelOutboundHandler {
+  typealias OutboundIn = ByteBuffer
+
+  func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {}
 }

@@ -42,14 +42,13 @@ struct LinesSourceTests {
   func withInput(
     _ stream: FakeStream, _ body: (StdinSource, Int32) async throws -> Void
   ) async throws {
-    var ends: [Int32] = [-1, -1]
-    try #require(Glibc.pipe(&ends) == 0)
+    let ends = try #require(LinuxCalls.pipe())
     let source = StdinSource(
-      name: "in", topic: "t", stream: stream, descriptor: ends[0], logger: Logger(label: "test"))
+      name: "in", topic: "t", stream: stream, descriptor: ends.read, logger: Logger(label: "test"))
     source.start()
-    try await body(source, ends[1])
+    try await body(source, ends.write)
     await source.drain(within: .seconds(10))
-    close(ends[0])
+    close(ends.read)
     #expect(stream.lanes == 0)
   }
 
@@ -127,7 +126,7 @@ struct LinesSourceTests {
   }
 
   @Test func anInputThatCannotBeReadEndsAtOnce() async throws {
-    let directory = open("/", O_RDONLY)
+    let directory = open("/", O_RDONLY | O_CLOEXEC)
     let source = StdinSource(
       name: "in", topic: "t", stream: FakeStream(.memory), descriptor: directory, logger: Logger(label: "test"))
     source.start()

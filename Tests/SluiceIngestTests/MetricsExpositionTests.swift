@@ -52,7 +52,7 @@ struct MetricsExpositionTests {
     let text = MetricsExposition.render(Self.families, as: .json)
     #expect(throws: Never.self) { try JSONSerialization.jsonObject(with: Data(text.utf8)) }
     #expect(
-      text.hasPrefix(#"{"metrics":[{"name":"sluice_records_total","kind":"counter","help":"Records \"seen\",\u000aor"#))
+      text.hasPrefix(#"{"metrics":[{"name":"sluice_records_total","kind":"counter","help":"Records \"seen\",\nor"#))
     #expect(
       text.contains(#"{"labels":{"s":"x"},"count":7,"sum":9.25,"buckets":[{"le":0.5,"count":2},{"le":2,"count":6}]}"#))
     #expect(text.contains(#"{"labels":{"x":""},"value":null}"#), "JSON has no infinity")
@@ -85,10 +85,14 @@ struct MetricsExpositionTests {
     try connection.receive("GET /health?x HTTP/1.1\r\nHost: x\r\n\r\nGET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
     let responses = try connection.responses()
     #expect(responses.map(\.status) == [200, 503])
-    #expect(responses.map(\.body) == [#"{"status":"ok"}"#, #"{"ready":false}"#])
+    #expect(responses[0].body == #"{"status":"ok","problems":[]}"#)
+    let problem = try #require(try JSONSerialization.jsonObject(with: Data(responses[1].body.utf8)) as? [String: Any])
+    #expect(problem["problems"] as? [String] == FakeEndpoints(isReady: false).readiness())
+    #expect(problem["code"] as? String == "not_ready")
+    #expect(responses.allSatisfy { $0.headers["cache-control"] == "no-store" })
     try connection.receive("HEAD /health HTTP/1.1\r\nHost: x\r\n\r\n")
     let text = try connection.sent()
-    #expect(text.contains("Content-Length: 15\r\n") && text.hasSuffix("\r\n\r\n"))
+    #expect(text.contains("Content-Length: 29\r\n") && text.hasSuffix("\r\n\r\n"))
   }
 
   @Test func anAdminListenerTakesNoRecords() throws {

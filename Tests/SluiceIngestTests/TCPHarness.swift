@@ -11,6 +11,7 @@ final class TCPHarness {
   let loop: TCPLoop
   let eventLoop = EmbeddedEventLoop()
   let counters = TCPCounters()
+  let clock = TestClock()
 
   init(
     _ durability: Durability = .fsync, maxRecordBytes: Int = 1 << 16, stream: FakeStream? = nil,
@@ -18,16 +19,24 @@ final class TCPHarness {
   ) {
     self.stream = stream ?? FakeStream(durability, maxRecordBytes: maxRecordBytes)
     var options = TCPSourceOptions(name: "modules")
+    options.clock = clock.source
     adjust(&options)
     loop = TCPLoop(
       eventLoop: eventLoop, settings: TCPSettings(options, stream: self.stream), counters: counters)
     loop.open()
   }
 
-  func connect() throws -> TCPTestConnection {
+  /// `lingers`: the channel can shut its output alone.
+  func connect(
+    from address: String = "127.0.0.1", security: ConnectionSecurity = .plain, lingers: Bool = false
+  ) throws -> TCPTestConnection {
     let channel = EmbeddedChannel(loop: eventLoop)
-    try channel.pipeline.syncOperations.addHandler(TCPConnection(loop: loop))
+    if lingers { try channel.pipeline.syncOperations.addHandler(OutputCloser()) }
+    let connection = TCPConnection(loop: loop)
+    connection.security = security
+    try channel.pipeline.syncOperations.addHandler(connection)
     try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
+    channel.remoteAddress = try SocketAddress(ipAddress: address, port: 1)
     return TCPTestConnection(channel: channel)
   }
 
@@ -48,11 +57,17 @@ final class TCPHarness {
     eventLoop.run()
   }
 
-  func advance(seconds: Int64) { eventLoop.advanceTime(by: .seconds(seconds)) }
+  func advance(seconds: Int64) { advance(.seconds(seconds)) }
+
+  func advance(_ time: TimeAmount) {
+    clock.advance(nanoseconds: time.nanoseconds)
+    eventLoop.advanceTime(by: time)
+  }
 }
 
 /// What a client gets.
 enum WireSeen: Equatable {
+  case challenge(WireProof)
   case welcome(WireWelcome)
   case opened(UInt16, WireOpened)
   case close(UInt16)
@@ -67,6 +82,7 @@ enum WireSeen: Equatable {
   init(_ frame: WireFrame) throws {
     let channel = frame.channel
     switch try #require(frame.type) {
+    case .challenge: self = .challenge(try WireProof(frame.body))
     case .welcome: self = .welcome(try WireWelcome(frame.body))
     case .opened: self = .opened(channel, try WireOpened(frame.body))
     case .close: self = .close(channel)
@@ -77,7 +93,7 @@ enum WireSeen: Equatable {
     case .goaway: self = .goaway(try WireEnd(frame.body))
     case .bye: self = .bye
     case .error: self = .error(channel, try WireEnd(frame.body))
-    case .hello, .challenge, .proof, .open, .data, .ping: throw TCPTestConnection.Unexpected()
+    case .hello, .proof, .open, .data, .ping: throw TCPTestConnection.Unexpected()
     }
   }
 
@@ -94,8 +110,12 @@ final class TCPTestConnection {
   let channel: EmbeddedChannel
   var sender = WireSender(.toServer)
   var welcome: WireWelcome?
-  private var receiver = WireReceiver(from: .toClient, maxFrame: Limits.defaultWireClientFrameBytes)
+  /// As it came.
+  private(set) var challengeFrame: [UInt8] = []
+  var receiver = WireReceiver(from: .toClient, maxFrame: Limits.defaultWireClientFrameBytes)
   private var input = ByteBuffer()
+  /// Of what was written at once.
+  private(set) var largestWrite = 0
 
   init(channel: EmbeddedChannel) { self.channel = channel }
 
@@ -151,11 +171,15 @@ final class TCPTestConnection {
 
   /// Everything that was sent since the last call.
   func received() throws -> [WireSeen] {
-    while var next = try channel.readOutbound(as: ByteBuffer.self) { input.writeBuffer(&next) }
+    while var next = try channel.readOutbound(as: ByteBuffer.self) {
+      largestWrite = max(largestWrite, next.readableBytes)
+      input.writeBuffer(&next)
+    }
     var seen: [WireSeen] = []
     while input.readableBytes > 0 {
       let used = try input.withUnsafeReadableBytes { bytes -> Int in
         guard case .frame(let frame) = receiver.next(bytes) else { throw Unexpected() }
+        if frame.type == .challenge { challengeFrame = Array(frame.bytes) }
         seen.append(try WireSeen(frame))
         return frame.length
       }

@@ -8,6 +8,28 @@ import Testing
 /// What a client of the framed protocol sees.
 @Suite("Framed sessions")
 struct TCPSessionTests {
+  @Test func whatAConnectionIsPromisedIsOfTheTimeOfItsWelcome() throws {
+    let harness = TCPHarness(maxRecordBytes: 1024)
+    let before = try harness.open("press-1")
+    harness.stream.maxRecordBytes = 4 << 20
+    let after = try harness.open("press-2")
+    let welcome = try #require(after.welcome)
+    #expect(before.welcome?.maxPart == UInt32(1024 - Limits.serverPartBytes))
+    #expect(welcome.maxPart == UInt32(4 << 20 - Limits.serverPartBytes))
+    #expect(welcome.maxFrame >= welcome.maxPart + 72 && welcome.credit.bytes >= UInt64(welcome.maxFrame))
+    let large = [String(repeating: "x", count: 2 << 20)]
+    try after.data(large, first: 1)
+    try before.data([String(repeating: "x", count: 2000)], first: 1)
+    harness.commit()
+    #expect(try after.answers() == [.ack(0, 1)])
+    #expect(try before.answers().nacks.map(\.code) == [WireNackCode.tooLarge.rawValue])
+    harness.stream.maxRecordBytes = 1024
+    #expect(try harness.open("press-3").welcome?.maxPart == before.welcome?.maxPart)
+    try after.data(large, first: 2)
+    harness.commit()
+    #expect(try after.answers().nacks.map(\.code) == [WireNackCode.tooLarge.rawValue], "whatever it was promised")
+  }
+
   @Test func theGoldenSessionIsAnsweredAsThePageShowsIt() throws {
     let harness = TCPHarness()
     let producer = try #require(harness.stream.producer(named: "press-7"))

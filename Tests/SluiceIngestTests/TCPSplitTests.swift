@@ -59,7 +59,27 @@ struct TCPSplitTests {
   static let maxRecord = 512
 
   /// A whole session as the client sends it, and what the model makes of it.
-  static func session(_ random: inout SeededGenerator) -> (bytes: ByteBuffer, model: Model, channels: UInt16) {
+  struct Session {
+    struct Record {
+      var sent: Sent
+      var sequence: UInt64
+      var channel: UInt16
+      /// Where its producer part stands, whose damage is one record's.
+      var part: Range<Int>
+    }
+    var bytes = ByteBuffer()
+    var channels: UInt16 = 1
+    var records: [Record] = []
+
+    var model: Model {
+      var model = Model()
+      for record in records { model.receive(record.sent, record.sequence, on: record.channel) }
+      return model
+    }
+  }
+
+  static func session(_ random: inout SeededGenerator) -> Session {
+    var session = Session()
     var sender = WireSender(.toServer)
     var buffer = ByteBuffer()
     var model = Model()
@@ -83,12 +103,17 @@ struct TCPSplitTests {
       var data = sender.beginData(channel: channel, firstSequence: first, in: &buffer)
       for sequence in first..<first + UInt64.random(in: 1...6, using: &random) {
         let sent = Self.sent(&random)
+        let start = buffer.writerIndex + WireLayout.recordPrefixBytes
         append(sent, sequence, &random, &data, &buffer)
+        session.records.append(
+          .init(sent: sent, sequence: sequence, channel: channel, part: start..<buffer.writerIndex))
         model.receive(sent, sequence, on: channel)
       }
       sender.finishData(data, in: &buffer)
     }
-    return (buffer, model, channels)
+    session.bytes = buffer
+    session.channels = channels
+    return session
   }
 
   static func sent(_ random: inout SeededGenerator) -> Sent {
@@ -116,11 +141,11 @@ struct TCPSplitTests {
   @Test("the model and the server agree, however the bytes are cut", arguments: 1...60 as ClosedRange<UInt64>)
   func agreement(seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)
-    let (bytes, model, channels) = Self.session(&random)
+    let session = Self.session(&random)
     let harness = TCPHarness(Bool.random(using: &random) ? .fsync : .memory, maxRecordBytes: Self.maxRecord)
     let connection = try harness.connect()
     let mostBytes = [1, 40, 400, 100_000][Int.random(in: 0..<4, using: &random)]
-    var left = bytes
+    var left = session.bytes
     while left.readableBytes > 0 {
       let count = min(Int.random(in: 1...mostBytes, using: &random), left.readableBytes)
       let slice = left.readSlice(length: count)
@@ -131,18 +156,25 @@ struct TCPSplitTests {
     harness.eventLoop.run()
     harness.commit()
     harness.commit()
-    try check(connection.received(), harness, model, channels, seed)
+    try check(connection.received(), harness, session.model, session.channels, seed)
   }
 
-  private func check(
-    _ seen: [WireSeen], _ harness: TCPHarness, _ model: Model, _ channels: UInt16, _ seed: UInt64
-  ) throws {
+  private func checkStored(_ harness: TCPHarness, _ model: Model, _ channels: UInt16, _ seed: UInt64) throws {
     for channel in 0..<channels {
       let producer = try #require(harness.stream.producer(named: "p\(channel)"))
       let stored = harness.stream.records.filter { $0.producer == producer.id }
       #expect(stored.filter { !$0.isConsumed }.map(\.sequence) == model.stored[channel] ?? [], "seed \(seed)")
       let next = model.channels[channel]?.next ?? 1
       #expect(stored.map(\.sequence) == Array(1..<next), "seed \(seed): no number is missing from the log")
+    }
+  }
+
+  private func check(
+    _ seen: [WireSeen], _ harness: TCPHarness, _ model: Model, _ channels: UInt16, _ seed: UInt64
+  ) throws {
+    try checkStored(harness, model, channels, seed)
+    for channel in 0..<channels {
+      let next = model.channels[channel]?.next ?? 1
       var acknowledged: UInt64 = 0
       var permanent: UInt64 = 0
       for frame in seen {
@@ -169,24 +201,55 @@ struct TCPSplitTests {
     }
   }
 
-  @Test("damage ends the connection and nothing else", arguments: 1...40 as ClosedRange<UInt64>)
+  /// Damage of a record's own bytes is that record's; any other ends the connection before a record of its frame is taken.
+  @Test(
+    "damage ends the connection, or refuses one record, and changes nothing before it or elsewhere",
+    arguments: 1...60 as ClosedRange<UInt64>)
   func damage(seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)
-    let (bytes, model, _) = Self.session(&random)
-    var damaged = Array(bytes.readableBytesView)
+    var session = Self.session(&random)
+    let bytes = Array(session.bytes.readableBytesView)
+    var damaged = bytes
     for _ in 0..<Int.random(in: 1...3, using: &random) {
       damaged[Int.random(in: 0..<damaged.count, using: &random)] ^= UInt8.random(in: 1...255, using: &random)
     }
+    let places = bytes.indices.filter { bytes[$0] != damaged[$0] }
+    let structural = places.first { place in !session.records.contains { $0.part.contains(place) } }
+    let end = structural.map { Self.frameStart(of: $0, in: bytes) } ?? bytes.count
+    session.records.removeAll { $0.part.lowerBound >= end }
+    for index in session.records.indices where places.contains(where: { session.records[index].part.contains($0) }) {
+      if session.records[index].sent != .tooLarge { session.records[index].sent = .badChecksum }
+    }
+
     let harness = TCPHarness(maxRecordBytes: Self.maxRecord)
     let connection = try harness.connect()
     try connection.receive(ByteBuffer(bytes: damaged))
     harness.commit()
-    _ = try connection.received()
-    // What was taken before the damage is a beginning of what the model takes, or damaged in one record only.
-    #expect(harness.stream.records.count <= model.stored.values.reduce(0) { $0 + $1.count } + model.nacks.count + 60)
+    harness.commit()
+    let seen = try connection.received()
+    if structural == nil {
+      #expect(seen.error == nil && connection.isOpen, "seed \(seed)")
+      try check(seen, harness, session.model, session.channels, seed)
+    } else {
+      let code = try #require(seen.last?.errorCode, "seed \(seed): \(seen)")
+      #expect([.integrity, .magic].contains(code), "seed \(seed)")
+      try checkStored(harness, session.model, session.channels, seed)
+      harness.advance(seconds: Int64(Limits.defaultLingerSeconds) + 2)
+      #expect(!connection.isOpen, "seed \(seed)")
+    }
     let other = try harness.open("unharmed")
     try other.data(["a"], first: 1)
     harness.commit()
     #expect(try other.answers() == [.ack(0, 1)], "seed \(seed)")
+  }
+
+  /// Where the frame begins that the byte at `place` is of.
+  private static func frameStart(of place: Int, in bytes: [UInt8]) -> Int {
+    var start = 0
+    while true {
+      let length = bytes.withUnsafeBytes { Int($0.loadUnaligned(fromByteOffset: start, as: UInt32.self).littleEndian) }
+      guard place >= start + length else { return start }
+      start += length
+    }
   }
 }

@@ -1,4 +1,5 @@
 import SluiceCore
+import SluiceIdentity
 import Testing
 
 @testable import SluiceIngest
@@ -14,6 +15,12 @@ struct TCPStateTests {
       .start,
       [
         .handshake, .violation, .violation, .violation, .violation, .violation, .violation, .disconnect, .disconnect,
+      ]
+    ),
+    (
+      .challenged,
+      [
+        .violation, .prove, .violation, .violation, .violation, .violation, .violation, .disconnect, .disconnect,
       ]
     ),
     (
@@ -94,10 +101,13 @@ struct TCPStateTests {
     #expect(gate.judge(10) == .due)
   }
 
-  private func hello(_ adjust: (inout WireHello) -> Void) -> WireErrorCode? {
+  private func hello(
+    _ terms: TCPTerms = TCPTerms(stream: "events"), isPrivate: Bool = false, _ adjust: (inout WireHello) -> Void
+  ) -> WireErrorCode? {
     var hello = WireHello(stream: "events", producer: "press-7", epoch: 1)
     adjust(&hello)
-    return TCPTerms(stream: "events").objection(to: hello).flatMap { WireErrorCode(rawValue: $0.code) }
+    let end = terms.objection(to: hello, isPrivate: isPrivate) ?? terms.objection(toStream: hello.stream, .all)
+    return end.flatMap { WireErrorCode(rawValue: $0.code) }
   }
 
   @Test func aHelloIsTakenOrRefusedWithTheCodeOfThePage() {
@@ -108,7 +118,7 @@ struct TCPStateTests {
     #expect(hello { $0.versionMin = 2 } == .version)
     #expect(hello { $0.versionMax = 0 } == .version)
     #expect(hello { $0.featuresRequired = 4 } == .feature)
-    #expect(hello { $0.integrity = 2 } == .integrityRequired)
+    #expect(hello { $0.integrity = 2 } == nil)
     #expect(hello { $0.integrity = 3 } == .integrityRequired)
     #expect(hello { $0.integrity = 4 } == .protocolViolation)
     #expect(hello { $0.authentication = 1 } == .authFailed)
@@ -120,5 +130,26 @@ struct TCPStateTests {
     #expect(hello { $0.stream = "other" } == .streamUnknown)
     #expect(hello { $0.epoch = 0 } == .protocolViolation)
     #expect(hello { $0.producer = "" } == .protocolViolation)
+  }
+
+  /// integrity, auth, whether the connection is TLS or of this machine, and what is answered where identities are required.
+  static let demands: [(UInt8, UInt8, Bool, WireErrorCode?)] = [
+    (1, 0, true, .authRequired), (1, 0, false, .authRequired), (3, 0, true, .authRequired),
+    (1, 1, true, nil), (2, 1, true, nil), (3, 1, true, .integrityRequired), (1, 1, false, .authInsecure),
+    (2, 1, false, .authInsecure), (1, 2, true, nil), (2, 2, true, nil), (3, 2, true, nil),
+    (1, 2, false, .integrityRequired), (2, 2, false, .integrityRequired), (3, 2, false, nil),
+  ]
+
+  @Test(arguments: demands)
+  func whatASourceThatAsksWhoSendsTakes(
+    integrity: UInt8, authentication: UInt8, isPrivate: Bool, code: WireErrorCode?
+  ) {
+    let terms = TCPTerms(stream: "events", demand: .required, knowsIdentities: true)
+    let answer = hello(terms, isPrivate: isPrivate) {
+      $0.integrity = integrity
+      $0.authentication = authentication
+      if authentication == 2 { $0.identity = "press-7" }
+    }
+    #expect(answer == code)
   }
 }

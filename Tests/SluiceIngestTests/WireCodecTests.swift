@@ -1,5 +1,6 @@
 import NIOCore
 import SluiceCore
+import SluiceIdentity
 import TestSupport
 import Testing
 
@@ -38,6 +39,32 @@ struct WireCodecTests {
     #expect(sender.counter == receiver.counter)
   }
 
+  /// The session with challenge–response: its frames have tags from WELCOME on, under a key that both sides work out.
+  @Test(arguments: [("client", WireDirection.toServer), ("server", .toClient)])
+  func sealedFramesAreDecodedAndEncodedToTheSameBytes(_ side: String, _ direction: WireDirection) throws {
+    let secret = try #require(IdentitySecret(Array(0..<32)))
+    let client = try Self.frames("auth", "client")
+    let transcript = HandshakeTranscript(hello: client[0], challenge: try Self.frames("auth", "server")[0])
+    let sealer = transcript.keys(for: secret, proofFrame: client[1]).sealer
+    var receiver = WireReceiver(from: direction, maxFrame: 1 << 21)
+    var sender = WireSender(direction)
+    for (place, bytes) in try Self.frames("auth", side).enumerated() {
+      if place == (side == "client" ? 2 : 1) {
+        receiver.expectTags(of: sealer)
+        sender.seal(with: sealer)
+      }
+      var buffer = ByteBuffer()
+      try bytes.withUnsafeBytes { raw in
+        guard case .frame(let frame) = receiver.next(raw) else {
+          Issue.record("no frame: \(receiver.next(raw))")
+          return
+        }
+        try Self.copy(frame, sender: &sender, to: &buffer)
+      }
+      #expect(Array(buffer.readableBytesView) == bytes)
+    }
+  }
+
   /// Decodes a frame and writes what was found.
   static func copy(_ frame: WireFrame, sender: inout WireSender, to buffer: inout ByteBuffer) throws {
     let channel = frame.channel
@@ -62,7 +89,8 @@ struct WireCodecTests {
     case .pong: sender.pong(try frame.word(), to: &buffer)
     case .goaway, .bye, .error:
       sender.end(try #require(frame.type), try WireEnd(frame.body), channel: channel, to: &buffer)
-    case .challenge, .proof: Issue.record("these come with authentication")
+    case .challenge: sender.challenge(try WireProof(frame.body), to: &buffer)
+    case .proof: sender.proof(try WireProof(frame.body), to: &buffer)
     }
   }
 

@@ -177,7 +177,7 @@ struct AdmissionTests {
   func failedSync() throws {
     let storage = MemoryStorage()
     let events = EventLog()
-    let log = try MemoryLog.open(storage, events) { $0.idleMarkerNanoseconds = .max / 2 }
+    let log = try MemoryLog.open(storage, events)
     let lane = TestLane(log)
     lane.commit(["good"])
     let reader = try log.openReader(subscriber: "s", start: .oldest)

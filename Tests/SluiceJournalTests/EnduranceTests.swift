@@ -134,10 +134,7 @@ struct EnduranceTests {
   func closingWhenFull() throws {
     let storage = MemoryStorage()
     let events = EventLog()
-    let log = try MemoryLog.open(storage, events) {
-      $0.durability = .written
-      $0.idleMarkerNanoseconds = .max / 2
-    }
+    let log = try MemoryLog.open(storage, events) { $0.durability = .written }
     let lane = TestLane(log)
     lane.commit(["a", "b"])
     let reader = try log.openReader(subscriber: "s", start: .oldest)
@@ -160,10 +157,7 @@ struct EnduranceTests {
   @Test("a cursor that was above what is durable is written again when the sync has come")
   func cappedCursor() throws {
     let storage = MemoryStorage()
-    let log = try MemoryLog.open(storage) {
-      $0.durability = .written
-      $0.idleMarkerNanoseconds = .max / 2
-    }
+    let log = try MemoryLog.open(storage) { $0.durability = .written }
     TestLane(log).commit(["a", "b"])
     let reader = try log.openReader(subscriber: "s", start: .oldest)
     #expect(try reader.drain().count == 2)

@@ -66,6 +66,7 @@ final class TestDirectory: Sendable {
     options.ringBytes = Limits.minRingBytes
     options.segmentBytes = Limits.minSegmentBytes
     options.diskReserveBytes = 0
+    options.idleMarkerNanoseconds = .max / 2
     change(&options)
     return options
   }

@@ -25,7 +25,7 @@ struct LagTests {
       subscriber: "slow", start: .oldest, maxLag: LagBound(records: 10, then: .reject))
     let other = try log.openReader(subscriber: "free", start: .oldest)
     #expect(fill(lane) == 8)
-    #expect(lane.append("x") == .full(.retention) && lane.lane.reserve(bytes: 64) == .retention)
+    #expect(lane.append("x") == .full(.retention) && lane.lane.reserve(bytes: 64, largest: 64) == .retention)
     #expect(log.core.counters.rejected(.maxLag) == 3 && log.core.counters.rejected(.retention) == 0)
     #expect(try other.drain().count == 10)
     #expect(lane.append("x") == .full(.retention), "only the bounded one counts")

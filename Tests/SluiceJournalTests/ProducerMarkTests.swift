@@ -46,6 +46,8 @@ struct ProducerMarkTests {
     #expect(pump.known.epoch == 0 && pump.known.position == ProducerPosition())
     #expect(log.producer(named: "") == nil && log.producer(named: String(repeating: "n", count: 256)) == nil)
     #expect(log.producer(named: String(repeating: "n", count: 255)) != nil)
+    let cafe = try #require(log.producer(named: "caf\u{e9}"))
+    #expect(log.producer(named: "cafe\u{301}")?.id != cafe.id, "a name is its bytes")
     log.close()
   }
 
@@ -77,7 +79,7 @@ struct ProducerMarkTests {
   @Test("cut at every byte of the last groups, is what the whole groups before the cut say")
   func everyCut() throws {
     let storage = MemoryStorage()
-    let log = try MemoryLog.open(storage) { $0.idleMarkerNanoseconds = .max / 2 }
+    let log = try MemoryLog.open(storage)
     let lane = TestLane(log)
     var marks: [[String: Mark]] = [[:]]
     for turn in 1...4 {
@@ -236,16 +238,42 @@ struct ProducerMarkTests {
     let names = LogNames(DefinitionTable(), recoveredLSN: 0, maxBytes: Limits.maxDefinitionBytes)
     let written = UInt32(Limits.maxProducersPerLog / 2)
     for number in 1...Limits.maxProducersPerLog {
-      _ = names.producer(named: "producer-\(number)", oldestLSN: 1)
+      _ = names.producer(named: "producer-\(number)", within: ProducerAllowance(), oldestLSN: 1)
       if number == Int(written) { #expect(names.takeNews()?.unwritten.count == number) }
     }
-    let held = try #require(names.producer(named: "one more", oldestLSN: 1))
+    let held = try #require(names.producer(named: "one more", within: ProducerAllowance(), oldestLSN: 1))
     #expect(names.producerCount == Limits.maxProducersPerLog * 3 / 4 + 1)
     let news = try #require(names.takeNews())
     #expect(news.forgotten.allSatisfy { $0 <= written } && !news.forgotten.isEmpty)
     #expect(news.unwritten.allSatisfy { $0.id > written } && news.unwritten.last?.id == held.id)
     let before = Limits.maxProducersPerLog - Int(written)
     #expect(news.unwritten.count - 1 + Limits.maxProducersPerLog / 4 - news.forgotten.count == before)
+  }
+
+  @Test("those without an identity leave a quarter of the table to those who have one")
+  func sharesOfTheTable() {
+    let names = LogNames(DefinitionTable(), recoveredLSN: 0, maxBytes: Limits.maxDefinitionBytes)
+    let common = Limits.maxProducersPerLog * 3 / 4
+    // Below LSN 0 there is nothing: none of them is forgotten.
+    for number in 1...common { #expect(names.producer(named: "p\(number)", oldestLSN: 0) != nil) }
+    #expect(names.producer(named: "one more", oldestLSN: 0) == nil)
+    #expect(names.producer(named: "p1", oldestLSN: 0) != nil)
+    #expect(names.producer(named: "one more", within: ProducerAllowance(), oldestLSN: 0) != nil)
+  }
+
+  @Test("who has made as many as it may makes room among its own silent ones, and among nobody else's")
+  func ownShare() {
+    let names = LogNames(DefinitionTable(), recoveredLSN: 0, maxBytes: Limits.maxDefinitionBytes)
+    let allowance = ProducerAllowance(limit: 10)
+    let other = ProducerAllowance(limit: 10)
+    for number in 1...10 {
+      #expect(names.producer(named: "a\(number)", within: allowance, oldestLSN: 0) != nil)
+      #expect(names.producer(named: "b\(number)", within: other, oldestLSN: 0) != nil)
+    }
+    #expect(names.producer(named: "b11", within: other, oldestLSN: 0) == nil)
+    #expect(names.producerCount == 20)
+    #expect(names.producer(named: "a11", within: allowance, oldestLSN: 1) != nil)
+    #expect(names.producerCount == 11, "its ten were silent; the other's ten are there")
   }
 
   @Test("of one that was forgotten and came back is that of its new records alone, however often the log is opened")

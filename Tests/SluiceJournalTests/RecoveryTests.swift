@@ -15,6 +15,8 @@ struct MemoryLog {
     options.segmentBytes = Limits.minSegmentBytes
     options.maxRecordBytes = 64 << 10
     options.diskReserveBytes = 0
+    // Which groups there are is not to depend on how long a test takes between two commits.
+    options.idleMarkerNanoseconds = .max / 2
     change(&options)
     return options
   }
@@ -41,7 +43,7 @@ struct MemoryLog {
   static func crashed(groups: Int, idleMarker: Bool = false) throws -> MemoryStorage {
     while true {
       let storage = MemoryStorage()
-      let log = try open(storage) { $0.idleMarkerNanoseconds = idleMarker ? 1_000_000 : .max / 2 }
+      let log = try open(storage) { if idleMarker { $0.idleMarkerNanoseconds = 1_000_000 } }
       let lane = TestLane(log)
       for group in 0..<groups { lane.commit(["\(group) a", "\(group) b"]) }
       if idleMarker { storage.wait { log.core.counters.markers.load(ordering: .acquiring) >= 1 } }

@@ -31,7 +31,7 @@ struct ReservationTests {
       while true {
         if Bool.random(using: &generator), append(lane, payload: 1000) == .accepted { total += 1 }
         let wanted = Int.random(in: 1...(6 << 20), using: &generator)
-        guard lane.lane.reserve(bytes: wanted) == nil else { break }
+        guard lane.lane.reserve(bytes: wanted, largest: log.maxRecordBytes) == nil else { break }
         reserved += 1
         // The other lane takes whatever is left.
         while append(other, payload: Int.random(in: 1...300_000, using: &generator)) == .accepted { total += 1 }
@@ -69,7 +69,8 @@ struct ReservationTests {
     }
     let (lane, other) = (TestLane(log), TestLane(log))
     for round in 0..<500 {
-      #expect(lane.lane.reserve(bytes: (round % 90 + 1) * 100_000 + 8) == nil, "round \(round)")
+      #expect(
+        lane.lane.reserve(bytes: (round % 90 + 1) * 100_000 + 8, largest: log.maxRecordBytes) == nil, "round \(round)")
       if round % 3 == 0 { #expect(append(lane, payload: 10_000) == .accepted) }
       if round % 7 == 0 { #expect(append(lane, payload: 400_000) == .accepted) }
       if round % 5 == 0 { #expect(append(other, payload: 100) == .accepted) }
@@ -85,20 +86,35 @@ struct ReservationTests {
     let log = try MemoryLog.open(storage) { $0.ringBytes = 8 << 20 }
     let (lane, other) = (TestLane(log), TestLane(log))
     storage.holdSegmentSyncs(true)
-    #expect(lane.lane.reserve(bytes: 64 << 20) == .ring)
+    #expect(lane.lane.reserve(bytes: 64 << 20, largest: log.maxRecordBytes) == .ring)
     #expect(append(other, payload: 50_000) == .accepted)
     _ = other.lane.submit()
-    #expect(lane.lane.reserve(bytes: 7 << 20) == .ring)
+    #expect(lane.lane.reserve(bytes: 7 << 20, largest: log.maxRecordBytes) == .ring)
     #expect(lane.lane.submit() == 0)
     var taken = 0
     while append(other, payload: 50_000) == .accepted { taken += 50_000 }
     #expect(taken > 7 << 20, "all of the ring was there for the others")
-    #expect(lane.lane.reserve(bytes: 100_000) == .ring && log.core.counters.rejected(.ring) == 4)
+    #expect(
+      lane.lane.reserve(bytes: 100_000, largest: log.maxRecordBytes) == .ring && log.core.counters.rejected(.ring) == 4)
     storage.holdSegmentSyncs(false)
     other.commit()
-    #expect(lane.lane.reserve(bytes: 5 << 20) == nil)
+    #expect(lane.lane.reserve(bytes: 5 << 20, largest: log.maxRecordBytes) == nil)
     lane.commit()
     log.close()
-    #expect(lane.lane.reserve(bytes: 8) == .closing)
+    #expect(lane.lane.reserve(bytes: 8, largest: log.maxRecordBytes) == .closing)
+  }
+
+  @Test(
+    "takes records of the size that it was made for, whatever a reload makes of max_record", arguments: [false, true])
+  func keepsItsSize(isActive: Bool) throws {
+    let log = try MemoryLog.open(MemoryStorage()) { $0.maxRecordBytes = 4096 }
+    let lane = TestLane(log)
+    if isActive { #expect(append(lane, payload: 100) == .accepted) }
+    // Larger than the stream's, as one that has just been lowered, or raised behind the tick's first record.
+    #expect(lane.lane.reserve(bytes: 20 << 10, largest: 16 << 10) == nil)
+    #expect(append(lane, payload: 10 << 10) == .accepted)
+    lane.commit()
+    #expect(append(lane, payload: 10 << 10) == .tooLarge(limit: 4096), "the next tick goes by the stream's")
+    log.close()
   }
 }

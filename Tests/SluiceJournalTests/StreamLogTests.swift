@@ -92,6 +92,24 @@ struct StreamLogTests {
     log.close()
   }
 
+  @Test("writes nothing more once it is closed, so that a reader that was left behind spoils no successor's cursors")
+  func closedWritesNothing() throws {
+    var log = try StreamLog.open(directory.options())
+    TestLane(log).commit(["one", "two"])
+    let late = try log.openReader(subscriber: "late", start: .oldest)
+    log.close()
+    log = try StreamLog.open(directory.options())
+    let reader = try log.openReader(subscriber: "s", start: .oldest)
+    #expect(try reader.drain().count == 2)
+    try reader.flushCursor()
+    let written = try directory.read(SegmentFile.cursorsName)
+    for _ in 0..<3 { #expect(throws: StreamReadError.self) { try late.flushCursor() } }
+    #expect(try directory.read(SegmentFile.cursorsName) == written)
+    late.close()
+    reader.close()
+    log.close()
+  }
+
   /// What a kill -9 would leave: the files as they are, while the log is open.
   private func copyDirectory(to name: String) throws {
     try LinuxStorage().makeDirectory(directory.path + "/" + name)

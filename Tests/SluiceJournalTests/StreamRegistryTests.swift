@@ -130,8 +130,34 @@ struct DataDirectoryTests {
     #expect(try run(directory, ["a", "b"]) == [.known, .known])
     let data = try DataDirectory(directory.path, streams: ["a"])
     #expect(data.remade == nil)
-    #expect(try data.admit("a", among: ["a"], onCorruption: .halt) == .init(standing: .known, knownLSN: 2))
+    #expect(
+      try data.admit("a", among: ["a"], onCorruption: .halt) == .init(standing: .known, isFresh: false, knownLSN: 2))
     #expect(try data.orphans(besides: ["a"]).map(\.name) == ["b"])
+  }
+
+  @Test(
+    "a stream that was made for nothing can be unmade, and then nothing is known of it; a foreign file makes it nobody's"
+  )
+  func unmade() throws {
+    let directory = TestDirectory()
+    #expect(try run(directory, ["a"]) == [.new])
+    let data = try DataDirectory(directory.path, streams: ["a", "b"])
+    let before = try directory.read(StreamRegistry.fileName)
+    let admission = try data.admit("b", among: ["a", "b"], onCorruption: .halt)
+    #expect(admission == .init(standing: .new, isFresh: true, knownLSN: 0))
+    var options = directory.options()
+    options.directory = data.directory(of: "b")
+    let log = try StreamLog.open(options)
+    #expect(data.opened("b", log.uuid) == nil)
+    #expect(try directory.read(StreamRegistry.fileName) != before)
+    log.close()
+    #expect(data.unmake("b", log.uuid) == nil)
+    #expect(try directory.read(StreamRegistry.fileName) == before)
+    #expect(try data.orphans(besides: ["a"]).isEmpty)
+    #expect(try data.admit("b", among: ["a", "b"], onCorruption: .halt).isFresh)
+    try LinuxStorage().makeDirectory(data.directory(of: "c"))
+    try directory.write("streams/c/notes", [1])
+    #expect(try !data.admit("c", among: ["a", "c"], onCorruption: .halt).isFresh)
   }
 
   @Test("belongs to one process at a time")
@@ -246,7 +272,7 @@ struct DataDirectoryTests {
     move(directory, "backup", "a")
     let data = try DataDirectory(directory.path, streams: ["a"])
     let admission = try data.admit("a", among: ["a"], onCorruption: .gap)
-    #expect(admission == .init(standing: .known, knownLSN: 3))
+    #expect(admission == .init(standing: .known, isFresh: false, knownLSN: 3))
     var options = directory.options()
     options.directory = data.directory(of: "a")
     options.knownLSN = admission.knownLSN

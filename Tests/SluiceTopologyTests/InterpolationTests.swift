@@ -29,8 +29,27 @@ func interpolation(_ yaml: String, _ json: String) throws {
       .replacing("path: ./out", with: "secret_key: \"${file:secret}\""))
   let topology = try TopologyLoader.load(path: path, environment: [:], plugins: FakePlugins()).get()
   #expect(topology.subscribers[0].configJSON == #"{"secret_key":"hunter22"}"#)
-  #expect(topology.subscribers[0].redactedConfigJSON == #"{"secret_key":"***"}"#)
+  #expect(topology.subscribers[0].placeholderConfigJSON == #"{"secret_key":"***"}"#)
   #expect(topology.files == [path, secret])
+}
+
+@Test(
+  "Who only looks gets a placeholder of its type for what the schema calls secret, and nothing else in place of the rest"
+)
+func placeholders() throws {
+  let schema = #"""
+    {"properties": {"pin": {"type": "integer", "minimum": 1000, "x-sluice-secret": true},
+      "keys": {"type": "array", "items": {"type": "string"}, "x-sluice-secret": true},
+      "on": {"type": "boolean", "x-sluice-secret": true}, "share": {"type": "number", "x-sluice-secret": true},
+      "none": {"type": "null", "x-sluice-secret": true}, "table": {"type": "string"}}}
+    """#
+  let settings = try config(
+    "{ pin: 4711, keys: [ one, two ], on: true, share: 0.5, none: null, table: t }", schema: schema
+  ).get().subscribers[0]
+  #expect(
+    settings.placeholderConfigJSON
+      == #"{"pin":0,"keys":["***","***"],"on":false,"share":0.0,"none":null,"table":"t"}"#)
+  #expect(settings.configJSON == #"{"pin":4711,"keys":["one","two"],"on":true,"share":0.5,"none":null,"table":"t"}"#)
 }
 
 @Test func aSecretFilesContentIsNeverShownWhateverIsWrongWithIt() throws {

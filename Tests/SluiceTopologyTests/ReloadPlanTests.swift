@@ -44,7 +44,7 @@ private func properties(of value: some Any) -> Set<String> {
     check(
       try #require(topology.subscribers.first), LiveSettings.subscribers,
       // A secret is shown in one of them only; the rest is about places.
-      without: ["name", "position", "redactedConfigJSON", "configPositions"])
+      without: ["name", "position", "placeholderConfigJSON", "configPositions"])
   }
 
   @Test(
@@ -94,6 +94,7 @@ private func properties(of value: some Any) -> Set<String> {
       (", topic: web", ["topic"], ChangeEffect.nextConnections), (", max_body: 1MiB", ["max_body"], .nextConnections),
       (", idle_timeout: 5s", ["idle_timeout"], .nextConnections),
       (", max_connections: 9, header_timeout: 3s", ["header_timeout", "max_connections"], .nextConnections),
+      (", body_timeout: 3s", ["body_timeout"], .nextConnections),
       (", block_timeout: 9s", ["block_timeout"], .nextConnections),
       (", auth: none", ["auth"], .drained), (", auth: none, topic: web", ["auth", "topic"], .drained),
     ])
@@ -101,6 +102,23 @@ private func properties(of value: some Any) -> Set<String> {
     let plan = ReloadPlan(from: try topology(), to: try topology(api: setting))
     #expect(plan.sources.changed == [.init(name: "api", settings: keys, effect: effect)])
     #expect(plan.refusals.isEmpty && plan.streams.isEmpty && plan.subscribers.isEmpty)
+  }
+
+  @Test("Other certificates are for the next connections; what is asked of clients closes those that are open")
+  func tlsSettings() throws {
+    let files = "cert: a.pem, key: a.key"
+    let old = try topology(api: ", tls: { \(files) }")
+    func changes(_ new: Topology) -> [ReloadPlan.Change] { ReloadPlan(from: old, to: new).sources.changed }
+    var renewed = old
+    renewed.sources[0].tlsFiles?.contents = [1]
+    #expect(changes(renewed) == [.init(name: "api", settings: ["tls files"], effect: .applied)])
+    #expect(
+      try changes(topology(api: ", tls: { cert: b.pem, key: a.key }"))
+        == [.init(name: "api", settings: ["tls files"], effect: .applied)])
+    for more in ["client: none, min_version: 1.3", "client_ca: ca.pem", "client_ca: ca.pem, client: optional"] {
+      #expect(try changes(topology(api: ", tls: { \(files), \(more) }")).first?.effect == .drained)
+    }
+    #expect(try changes(topology()).first?.effect == .drained, "without TLS")
   }
 
   @Test("A source that goes to another stream drains its connections")

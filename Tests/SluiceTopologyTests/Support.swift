@@ -10,7 +10,9 @@ struct FakePlugins: PluginSchemaProvider {
     self.schemas = schemas.merging(["disk": Self.disk, "s3": Self.s3]) { given, _ in given }
   }
 
-  func describe(plugin kindOrPath: String, pluginDirectories: [String]) throws(PluginLookupError) -> PluginSchema {
+  func describe(
+    plugin kindOrPath: String, pluginDirectories: [String], as user: String?
+  ) throws(PluginLookupError) -> PluginSchema {
     guard let schema = schemas[kindOrPath] else {
       throw PluginLookupError(
         message: "no plugin of kind '\(kindOrPath)'", remedy: "looked in ./plugins",

@@ -3,10 +3,11 @@ import Testing
 
 @testable import SluiceTopology
 
-/// Loads as if every feature of the vocabulary were served.
+/// Loads without a look at whether sources that ask who sends can be told.
 private func loadAll(_ text: String) -> TopologyResult {
   TopologyLoader.load(
-    bytes: Array(text.utf8), name: "etc/t.yaml", environment: [:], plugins: FakePlugins(), unserved: [])
+    bytes: Array(text.utf8), name: "etc/t.yaml", environment: [:], plugins: FakePlugins(),
+    checksAuthentication: false)
 }
 
 @Test func defaultsAreThoseOfTheReference() throws {
@@ -59,7 +60,7 @@ private func loadAll(_ text: String) -> TopologyResult {
       modules: { type: tcp, listen: "0.0.0.0:7400", stream: events, tls: { cert: c.pem, key: /k.pem, client_ca: ca.pem } }
       local: { type: tcp, listen: "[::1]:7401", stream: events, framing: lines, block_timeout: 1s }
       api: { type: http, listen: ":8080", stream: events, auth: required, topic: web, max_body: 8MiB,
-             header_timeout: 5s, idle_timeout: 1m, max_connections: 10 }
+             header_timeout: 5s, body_timeout: 7s, idle_timeout: 1m, max_connections: 10 }
     subscribers:
       archive:
         plugin: disk
@@ -88,7 +89,8 @@ private func loadAll(_ text: String) -> TopologyResult {
   #expect(topology.streams.count == 3)
   let modules = topology.sources[0]
   #expect(modules.authentication == .required, "TCP off loopback asks for authentication unless told otherwise")
-  #expect(modules.tls == .init(certificate: "etc/c.pem", key: "/k.pem", clientCA: "etc/ca.pem"))
+  #expect(modules.tls?.client == .required && modules.tls?.minimumVersion == .tls12, "a CA is there to be asked for")
+  #expect(modules.tlsFiles == .init(certificate: "etc/c.pem", key: "/k.pem", clientCA: "etc/ca.pem"))
   #expect(modules.blockTimeoutNanoseconds == 2_000_000_000, "the stream's, when the source has none")
   #expect(topology.sources[1].authentication == .optional)
   #expect(topology.sources[1].blockTimeoutNanoseconds == 1_000_000_000)
@@ -143,15 +145,6 @@ private func loadAll(_ text: String) -> TopologyResult {
   let all = load("sluice: 1\n" + keys).diagnostics
   #expect(all.count == Limits.maxDiagnostics + 1)
   #expect(all.last?.message == "50 more findings are not shown")
-}
-
-@Test func everyUnservedFeatureIsAboutAKeyThatExists() {
-  let known = Set(
-    TopologyReader.topKeys + TopologyReader.streamKeys + TopologyReader.httpKeys + TopologyReader.tcpKeys
-      + TopologyReader.subscriberKeys + ["*", "process"])
-  for feature in UnservedFeatures.all {
-    for key in feature.key.split(separator: ".") { #expect(known.contains(String(key)), "\(feature.key)") }
-  }
 }
 
 @Test func aDiagnosticIsShownWithItsLineItsCaretAndWhatToDo() throws {

@@ -42,6 +42,16 @@ func aDuration(_ text: String, _ nanoseconds: Int64?) { #expect(Units.duration(t
   ] as [(String, Int64?)])
 func aTime(_ text: String, _ nanoseconds: Int64?) { #expect(Timestamp.nanoseconds(text) == nanoseconds) }
 
+@Test("A time that is written exactly is read back as the same, before 1970 too")
+func exactTimes() {
+  #expect(Timestamp.exactText(1_785_571_200_000_000_007) == "2026-08-01T08:00:00.000000007Z")
+  #expect(Timestamp.text(-500_000_000) == "1969-12-31T23:59:59.500Z")
+  for _ in 0..<10_000 {
+    let time = Int64.random(in: -9_000_000_000_000_000_000...9_000_000_000_000_000_000)
+    #expect(Timestamp.nanoseconds(Timestamp.exactText(time)) == time)
+  }
+}
+
 @Test(
   "Addresses are host:port, [v6]:port or :port",
   arguments: [

@@ -1,6 +1,7 @@
 import CSluice
 import Foundation
 import PluginTestSupport
+import SluiceCore
 import StdoutSubscriber
 import Synchronization
 import Testing
@@ -100,18 +101,17 @@ private final class Reader: Sendable {
     #expect(reader.text == long.prefix(4096) + "\n" + long + "\n")
   }
 
-  @Test func aReaderThatIsGoneIsSaidToBeGone() {
-    var ends: [Int32] = [0, 0]
-    #expect(pipe(&ends) == 0)
-    let output = Output(to: ends[1])
-    close(ends[0])
+  @Test func aReaderThatIsGoneIsSaidToBeGone() throws {
+    let ends = try #require(LinuxCalls.pipe())
+    let output = Output(to: ends.write)
+    close(ends.read)
     #expect(output.instance.start() == SLU_OK && output.instance.deliver(FakeBatch(["{}"])) == SLU_E_RETRYABLE)
     #expect(
       output.instance.error
         == "cannot write to standard output: Broken pipe. Whoever read it is gone: start the daemon "
         + "again with a reader, or remove this subscriber.")
     output.end()
-    close(ends[1])
+    close(ends.write)
   }
 
   @Test func aStandardOutputThatIsClosedIsSaidToBeClosed() {

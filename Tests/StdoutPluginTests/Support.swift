@@ -1,6 +1,7 @@
 import CSluice
 import Glibc
 import PluginTestSupport
+import SluiceCore
 import SluicePluginKit
 import StdoutSubscriber
 
@@ -50,10 +51,8 @@ final class SmallPipe {
   private(set) var writer: Int32
 
   init() {
-    var ends: [Int32] = [0, 0]
-    precondition(pipe(&ends) == 0)
-    (reader, writer) = (ends[0], ends[1])
-    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+    guard let ends = LinuxCalls.pipe() else { preconditionFailure("no pipe: errno \(errno)") }
+    (reader, writer) = ends
     // F_SETPIPE_SZ
     _ = fcntl(writer, 1031, 4096)
   }

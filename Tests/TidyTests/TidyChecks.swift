@@ -140,6 +140,24 @@ enum TidyChecks {
     }
   }
 
+  /// Secrets, and what proves them, that are compared by something that ends at the first difference.
+  static func comparisons(_ file: String, _ source: SourceText) -> [Finding] {
+    guard file != TidyTables.constantTime else { return [] }
+    let name = #/(?i)[\w.]*(storedKey|serverKey|clientKey|sessionKey|signature|proof|tag|certificateSHA256)\b/#
+    return findings(file, source.codeLines) { line in
+      for match in line.matches(of: name) {
+        let before = line[..<match.range.lowerBound]
+        let after = line[match.range.upperBound...]
+        if after.contains(#/^[?!)\s]*?([=!]=(?!\s*nil\b)|\.elementsEqual)/#) || before.contains(#/[=!]=\s*\(?$/#)
+          || before.contains(#/(memcmp|elementsEqual)\s*\(/#)
+        {
+          return "compares \(match.0) in a time that tells where it differs: use ConstantTime"
+        }
+      }
+      return nil
+    }
+  }
+
   static func testingOnly(_ file: String, _ source: SourceText) -> [Finding] {
     findings(file, source.codeLines) { importedModule($0) == "XCTest" ? "tests use Swift Testing only" : nil }
   }

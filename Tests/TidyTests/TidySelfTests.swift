@@ -106,6 +106,18 @@ struct TidySelfTests {
     #expect(found.map(\.line) == [1])
   }
 
+  @Test func aRowWithoutATestIsFoundAndSoIsAVersionThatIsNotThereYet() {
+    let tests = TidyChecks.tests("Tests/A/XTests.swift", source("@Test(\n  \"a\")\nfunc one() {}\nfunc two() {}"))
+    #expect(tests == ["XTests.one"])
+    let table = [
+      "| attack | test |", "|---|---|", "| a | `XTests.one` |", "| b | `XTests.two` |", "| c | |", "", "| d | x |",
+    ]
+    let checked = TidyChecks.testedRows("a.md", table, known: Set(tests))
+    #expect(checked.rows == 3 && checked.findings.map(\.line) == [4, 5])
+    let versions = ["| key | since |", "|---|--:|", "| a 0.9 | 0.2 |", "| b | `x` 0.1, `y` 0.3 |", "| c | 1.0 |"]
+    #expect(TidyChecks.versions("a.md", versions, current: "0.2.0").map(\.line) == [4, 5])
+  }
+
   @Test func sleepsAndForeignTestFrameworksAreFound() {
     for line in ["try await Task.sleep(for: .seconds(1))", "usleep(3)", "sleep (1)"] {
       #expect(TidyChecks.sleeps("Tests/A.swift", source(line)).count == 1, "\(line)")
@@ -137,5 +149,23 @@ struct TidySelfTests {
     let list = ReasonList("# comment\n\na/b\twhy\na/b\tname\twhy not\nbare\nc\t\n")
     #expect(list.entries == ["a/b": "why", "a/b\tname": "why not"])
     #expect(list.malformed == [5, 6])
+  }
+
+  @Test func aComparisonThatTellsWhereASecretDiffersIsFound() {
+    for line in [
+      "if key.storedKey == other { }", "if other == session.storedKey { }", "return Self.digest(bound) == tag",
+      "guard serverSignature != x else { }", "if memcmp(tag, other, 32) == 0 { }", "a.elementsEqual(proof)",
+      "if (mine.proof) == x { }",
+    ] {
+      #expect(TidyChecks.comparisons("Sources/X.swift", source("let a = 1\n" + line)).map(\.line) == [2], "\(line)")
+      #expect(TidyChecks.comparisons(TidyTables.constantTime, source(line)).isEmpty)
+    }
+    for line in [
+      "guard event.tag == nil else { }", "let tag = digest(x)", "if proof.isEmpty { }",
+      "data.start + data.tagBytes == 3",
+      "x = a == b ? tag : proof", "ConstantTime.areEqual(tag, other)",
+    ] {
+      #expect(TidyChecks.comparisons("Sources/X.swift", source(line)).isEmpty, "\(line)")
+    }
   }
 }

@@ -48,6 +48,34 @@ struct TidyTests {
     }
   }
 
+  @Test func eachClientLibraryIsOneFileWithinTheLimitAndAHeader() throws {
+    let folder = "examples/clients/"
+    for (language, files) in [("c", ["sluice_client.c", "sluice_client.h"]), ("python", ["sluice_client.py"])] {
+      let found = try sources(under: [folder + language + "/"], [".c", ".h", ".py"]).filter {
+        !$0.0.hasSuffix("/send_lines.c") && !$0.0.hasSuffix("/send_lines.py")
+      }
+      #expect(found.map(\.0) == files.map { "\(folder)\(language)/\($0)" })
+      check(found.flatMap { TidyChecks.length($0.0, $0.1, exceptions: [:]) })
+    }
+  }
+
+  @Test func eachAttackOfTheThreatModelHasItsTest() throws {
+    let known = try sources(under: ["Tests/"], [".swift"]).flatMap { TidyChecks.tests($0.0, $0.1) }
+    let page = "docs/threat-model.md"
+    let lines = try #require(SourceTree.text(page)).split(separator: "\n", omittingEmptySubsequences: false)
+    let (rows, findings) = TidyChecks.testedRows(page, lines.map(String.init), known: Set(known))
+    check(findings)
+    #expect(rows >= 20)
+  }
+
+  @Test func noPageNamesALaterVersionThanTheSources() throws {
+    let sources = try #require(SourceTree.text("Sources/sluice/Sluice.swift"))
+    let version = try #require(sources.firstMatch(of: #/static let text = "([0-9.]+)"/#)).1
+    for (file, lines) in try textFiles() where file.hasSuffix(".md") {
+      check(TidyChecks.versions(file, lines, current: String(version)))
+    }
+  }
+
   @Test func noFunctionIsLongerThanTheLimit() throws {
     let files = try sources(under: TidyTables.sourceDirectories, [".swift"] + Self.cExtensions)
     check(files.flatMap { TidyChecks.functionLengths($0.0, $0.1) })
@@ -81,6 +109,11 @@ struct TidyTests {
   @Test func everyUncheckedSendableCarriesItsProof() throws {
     check(
       try sources(under: TidyTables.sourceDirectories, [".swift"]).flatMap { TidyChecks.uncheckedSendable($0.0, $0.1) })
+  }
+
+  @Test func whatIsSecretIsComparedInConstantTime() throws {
+    #expect(SourceTree.text(TidyTables.constantTime) != nil)
+    check(try sources(under: ["Sources/"], [".swift"]).flatMap { TidyChecks.comparisons($0.0, $0.1) })
   }
 
   @Test func skippedTestsAreExactlyThoseListed() throws {

@@ -4,6 +4,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "CSluiceCoding.h"
+#include "CSluiceText.h"
+
 /* CRC32C (Castagnoli, reflected, init and final xor 0xFFFFFFFF) of `len` bytes, continuing from `crc`:
  * pass 0 to begin, or a previous result to go on. Uses the CPU's instruction where it has one. */
 uint32_t csluice_crc32c(uint32_t crc, const void *bytes, size_t len);
@@ -25,6 +28,25 @@ int32_t csluice_thread_id(void);
 /* An anonymous file in memory, closed on exec, that can be sealed; -1 and errno. */
 int csluice_memory_file(const char *name);
 
+/* Nobody can change the size of such a file any more, nor write to it but through what is mapped already. 0, or -1 and
+ * errno. */
+int csluice_seal_memory_file(int fd);
+
+/* A pipe, closed on exec from the beginning: a child that another thread starts never gets an end of it. 0, or -1 and errno. */
+int csluice_pipe(int ends[2]);
+
+/* The next connection of a listening socket, closed on exec from the beginning. -1 and errno. */
+int csluice_accept(int listener);
+
+/* A descriptor that is readable once a child has ended, closed on exec. -1 and errno when there is none. */
+int csluice_process_end(int32_t pid);
+
+/* A descriptor that only names an entry of a directory, closed on exec; a link is not followed. -1 and errno. */
+int csluice_open_entry(int directory, const char *name);
+
+/* Makes what such a descriptor names another user's. Errors are ignored. */
+void csluice_give(int entry, uint32_t user, uint32_t group);
+
 /* Bytes that the allocator has given out and not got back. */
 size_t csluice_heap_bytes(void);
 
@@ -42,6 +64,25 @@ int csluice_report_crashes(void);
 /* The calling thread's text, and that of all threads without one; NULL: none. Never freed by who gave it. */
 void csluice_note_for_crash(const char *text);
 void csluice_summary_for_crash(const char *text);
+
+/* Makes a UDP socket tell what the kernel dropped for want of room, and asks for a receive buffer of that many bytes.
+ * Returns how many it got, or -1 and errno. */
+int csluice_prepare_datagrams(int fd, int receive_buffer);
+
+/* The text of an IPv6 address with its terminator. */
+#define CSLUICE_SENDER_BYTES 46
+
+struct csluice_datagram {
+  uint32_t length;      /* of what was received */
+  uint8_t is_truncated; /* it was longer */
+  char sender[CSLUICE_SENDER_BYTES];
+};
+
+/* Receives what is there, without waiting: at most `count` datagrams, each into `each` bytes of its own in `bytes`.
+ * `overflow` becomes how many the kernel had dropped since the socket was made, once it dropped any. Returns how many were
+ * received, or -1 and errno. */
+int csluice_receive_datagrams(int fd, void *bytes, size_t each, struct csluice_datagram *out, unsigned count,
+                              uint32_t *overflow);
 
 /* A doorbell: a 32-bit futex word, 0 quiet, 1 rung, 2 somebody sleeps. One waiter, any number of ringers.
  * A ring before the wait is not lost. */

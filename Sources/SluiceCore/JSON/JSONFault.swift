@@ -1,4 +1,4 @@
-// What is wrong with a text, and where. No imports: the fuzz targets compile this file alone.
+// What is wrong with a text, and where.
 
 package struct JSONFault: Error, Equatable, Sendable {
   package enum Code: UInt8, Sendable, CaseIterable {

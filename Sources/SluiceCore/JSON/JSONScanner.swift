@@ -1,5 +1,5 @@
 // A JSON text (RFC 8259) checked in one pass over its bytes, and its top-level member `message` found. Nothing is
-// allocated and nothing decoded. No imports: the fuzz targets compile this file alone.
+// allocated and nothing decoded.
 //
 //   valid  ⇔  exactly one value of the grammar, in well-formed UTF-8, white space around it, nested at most
 //             `maxDepth` deep, no byte order mark. Beyond the grammar one thing is refused: an escaped surrogate
@@ -13,6 +13,8 @@
 //   ┌──► value ──► afterValue ──► end            `{` and `[` push a bit (1 = object), their ends pop it
 //   │      │          │  ▲
 //   └── key ◄── `,` ◄─┘  └── `}` `]`
+
+internal import CSluiceSystem
 
 package struct JSONScanner {
   /// The nesting is kept in the bits of one integer.
@@ -268,32 +270,18 @@ package struct JSONScanner {
   @inline(__always)
   private mutating func skipPlain() {
     while at + 16 <= count {
-      let low = JSONScanner.stops(base.loadUnaligned(fromByteOffset: at, as: UInt64.self))
-      let high = JSONScanner.stops(base.loadUnaligned(fromByteOffset: at + 8, as: UInt64.self))
-      if low | high == 0 {
-        at += 16
-        continue
+      let stops = csluice_text_stops(base + at)
+      guard stops == 0 else {
+        at += stops.trailingZeroBitCount
+        return
       }
-      at += low != 0 ? low.trailingZeroBitCount >> 3 : 8 + high.trailingZeroBitCount >> 3
-      return
+      at += 16
     }
     while at < count {
       let next = byte
       guard next >= 0x20, next < 0x80, next != UInt8(ascii: "\""), next != UInt8(ascii: "\\") else { return }
       at += 1
     }
-  }
-
-  /// The top bit of the first byte that stops `skipPlain` is set; bits above it may be set in error, by a borrow.
-  @inline(__always)
-  private static func stops(_ raw: UInt64) -> UInt64 {
-    let ones: UInt64 = 0x0101_0101_0101_0101
-    let word = UInt64(littleEndian: raw)
-    let quote = word ^ (ones &* 0x22)
-    let backslash = word ^ (ones &* 0x5C)
-    let control = (word &- ones &* 0x20) & ~word
-    let marks = control | ((quote &- ones) & ~quote) | ((backslash &- ones) & ~backslash) | word
-    return marks & (ones &* 0x80)
   }
 
   private mutating func escape() throws(JSONFault) {

@@ -1,5 +1,4 @@
-// UTF-8 as Unicode's table 3-7 has it: no overlong form, no surrogate, nothing above U+10FFFF. No imports: the fuzz
-// targets compile this file alone.
+// UTF-8 as Unicode's table 3-7 has it: no overlong form, no surrogate, nothing above U+10FFFF.
 
 package enum UTF8Bytes {
   /// Bytes of the sequence at `at`, whose first byte is not ASCII; 0 if it is ill-formed or cut off at `end`.

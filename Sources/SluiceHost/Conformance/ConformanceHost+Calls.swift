@@ -31,6 +31,11 @@ extension ConformanceHost {
     check(pairs, count, "the pairs of a log line")
   }
 
+  func log(_ level: UInt32, _ message: String, _ pairs: [(String, String)]) {
+    note("log")
+    if level > UInt32(SLU_LOG_ERROR) { offend(.badArgument, "log was called with the level \(level)") }
+  }
+
   /// The same name, kind and labels give the same id.
   fileprivate func register(_ metric: UnsafePointer<slu_metric>?) -> UInt64 {
     note("metric_register")
@@ -39,7 +44,20 @@ extension ConformanceHost {
       offend(.badArgument, "metric_register was called with a metric that is none: \(name)")
       return 0
     }
-    return with { state in
+    return add(request)
+  }
+
+  func register(_ metric: MetricRequest) -> UInt64 {
+    note("metric_register")
+    guard metric.isValid else {
+      offend(.badArgument, "metric_register was called with a metric that is none: \"\(metric.name)\"")
+      return 0
+    }
+    return add(metric)
+  }
+
+  private func add(_ request: MetricRequest) -> UInt64 {
+    with { state in
       if let known = state.metrics.firstIndex(of: request) { return UInt64(known + 1) }
       guard state.metrics.count < Limits.maxPluginMetrics else {
         state.offend(.badArgument, "more than \(Limits.maxPluginMetrics) metrics were registered")

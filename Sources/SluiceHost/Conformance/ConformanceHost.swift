@@ -16,7 +16,7 @@ enum Offence: String, Sendable {
 
 /// `@unchecked Sendable`: `table` and the texts that it points to are written in `init` and never again; what changes is
 /// locked.
-final class ConformanceHost: @unchecked Sendable {
+final class ConformanceHost: IsolationHost, @unchecked Sendable {
   /// How it answers.
   struct Manners: Sendable {
     var retain = SLU_OK
@@ -47,6 +47,8 @@ final class ConformanceHost: @unchecked Sendable {
     var delivering: UInt64?
     var offences: [(Offence, String)] = []
     var metrics: [MetricRequest] = []
+    /// What became of an instance's process that nobody ended.
+    var death: String?
 
     mutating func offend(_ offence: Offence, _ text: String) {
       if offences.count < Limits.maxConformanceOffences { offences.append((offence, text)) }
@@ -56,15 +58,23 @@ final class ConformanceHost: @unchecked Sendable {
   let table: UnsafeMutablePointer<slu_host>
   let manners: Manners
   let outputs: Int
+  let subscriber: String
+  let stateDirectory: String
+  let isolation: IsolationSettings?
   private let texts: [CText]
   private let state = Mutex(State())
   private let ownThread = pthread_self()
 
   /// On the instance's thread. It lives as long as the process: a plugin may call it at any time, rightly or not.
-  init(instance: String, stateDirectory: String, outputs: Int, manners: Manners) {
+  init(
+    instance: String, stateDirectory: String, outputs: Int, isolation: IsolationSettings? = nil, manners: Manners
+  ) {
     self.manners = manners
     self.outputs = outputs
-    texts = [CText("0.0.0-check"), CText(instance), CText(stateDirectory)]
+    self.subscriber = instance
+    self.stateDirectory = stateDirectory
+    self.isolation = isolation
+    texts = [CText(hostVersion), CText(instance), CText(stateDirectory)]
     let appended = manners.isLater ? 64 : 0
     let bytes = MemoryLayout<slu_host>.size + appended
     let raw = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: MemoryLayout<slu_host>.alignment)
@@ -147,6 +157,34 @@ final class ConformanceHost: @unchecked Sendable {
       }
     }
   }
+
+  // MARK: For an instance in a process of its own
+
+  let hostVersion = "0.0.0-check"
+
+  /// Which they are only the process knows.
+  func noteLeasesLeft(_ count: Int) {
+    with { state in for index in 0..<count { state.leases[.max - UInt64(index)] = Lease(holds: 1) } }
+  }
+
+  func noteCrash(_ death: ProcessDeath) { with { $0.death = "the plugin's process \(death.why)" } }
+
+  /// Rules end what hangs together with their own process.
+  func setProcess(_ instance: IsolatedInstance?) {}
+
+  func workMeanwhile() {}
+
+  func noteDeathInDestroy(_ why: String) { with { $0.death = why } }
+
+  /// The rule's own output is shown when its process does not come to its end.
+  func notePrinted(_ line: String) {
+    var text = line + "\n"
+    text.withUTF8 { _ = write(STDERR_FILENO, $0.baseAddress, $0.count) }
+  }
+
+  func noteLinesLeftOut(_ count: Int) { notePrinted("and \(count) lines more") }
+
+  func isLogged(_ level: UInt32) -> Bool { true }
 
   func offend(_ offence: Offence, _ text: String) { with { $0.offend(offence, text) } }
 

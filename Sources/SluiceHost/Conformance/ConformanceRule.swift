@@ -69,11 +69,25 @@ package struct ConformanceRule: Sendable {
 
   package static func named(_ name: String) -> ConformanceRule? { all.first { $0.name == name } }
 
-  /// Those of `names`, and what they need, in order; all of them if there are no names.
-  package static func selection(_ names: [String]) -> [ConformanceRule] {
-    guard !names.isEmpty else { return all }
+  /// What says nothing of an instance in a process of its own: its host there answers by itself, what it leaves behind ends with
+  /// the process, the batch that it sees is a copy, or hundreds of processes would be started for what one shows.
+  private static let inProcessOnly: Set<String> = [
+    "validate-good-configs", "validate-broken-configs", "validate-consistent", "validate-deterministic",
+    "validate-pure", "validate-in-call", "findings-readable", "create-idle", "create-bad-config", "reconfigure-bad",
+    "extension-unknown", "survives-stale-settle", "survives-credit-refusal", "later-host", "reads-in-bounds",
+    "no-late-reads", "survives-lease-refusal", "lease-calls", "no-threads-left", "no-descriptors-left", "process-kept",
+    "no-children-left", "memory-stable",
+  ]
+
+  /// It is run there. Rules of the module are about the file, wherever its instances are.
+  package func isRun(in place: PluginPlace) -> Bool {
+    place == .thread || !ConformanceRule.inProcessOnly.contains(name)
+  }
+
+  /// Those of `names`, and what they need, in order; all that are run in `place` if there are no names.
+  package static func selection(_ names: [String], in place: PluginPlace = .thread) -> [ConformanceRule] {
     var wanted = Set(names)
     for rule in all.reversed() where wanted.contains(rule.name) { wanted.formUnion(rule.needs) }
-    return all.filter { wanted.contains($0.name) }
+    return all.filter { (names.isEmpty || wanted.contains($0.name)) && $0.isRun(in: place) }
   }
 }

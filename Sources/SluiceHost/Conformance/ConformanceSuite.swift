@@ -35,14 +35,15 @@ package struct ConformanceSuite {
   private let runner: String
   private let scratch: String
   private let seconds: Int?
+  private let place: PluginPlace
   /// In the order in which they stand in the module; empty when its tables can't be read.
   package let kinds: [String]
 
   /// Looks at the file. `config`: JSON, an object; defaults are filled in. `kind`: only this one. `runner`: the program that is
-  /// `sluice`. `seconds`: what every rule may take; nil: what each says.
+  /// `sluice`. `seconds`: what every rule may take; nil: what each says. `place`: where the plugin's instances run.
   package init(
-    file path: String, kind: String? = nil, config: JSONValue, runner: String? = PluginLibrary.builtInRunner,
-    seconds: Int? = nil
+    file path: String, kind: String? = nil, config: JSONValue, place: PluginPlace = .thread,
+    runner: String? = PluginLibrary.builtInRunner, seconds: Int? = nil
   ) throws(Failure) {
     guard let runner else { throw .noRunner }
     guard let resolved = realpath(path, nil) else { throw .noFile(String(cString: strerror(errno))) }
@@ -55,6 +56,7 @@ package struct ConformanceSuite {
     self.config = config.canonicalText
     self.runner = runner
     self.seconds = seconds
+    self.place = place
     guard let made = OwnDirectory.make("check") else {
       throw .noDirectory("\(OwnDirectory.base): \(String(cString: strerror(errno)))")
     }
@@ -113,7 +115,7 @@ package struct ConformanceSuite {
     }
     defer { Paths.remove(directory) }
     let request = RuleRequest(
-      rule: rule.name, file: file, name: name, kind: kind, config: config, directory: directory)
+      rule: rule.name, file: file, name: name, kind: kind, config: config, place: place, directory: directory)
     let end = RuleProcess(executable: runner, seconds: seconds ?? rule.seconds).run(request.json.canonicalText)
     return RuleOutcome(
       rule: rule, kind: kind, status: end.verdict.status, reason: end.verdict.reason, nanoseconds: end.nanoseconds)

@@ -110,9 +110,10 @@ extension ConformanceRule {
     guard module.abi_minor_needed <= module.abi_minor else {
       throw .fail("abi_minor_needed is \(module.abi_minor_needed), more than abi_minor, which is \(module.abi_minor)")
     }
-    let served = try bench.image().major.minor
-    guard module.abi_minor_needed <= served else {
-      throw .fail("abi_minor_needed is \(module.abi_minor_needed), this sluice speaks ABI 1.\(served)")
+    let served = try bench.image().major
+    guard module.abi_minor_needed <= served.minor else {
+      throw .fail(
+        "abi_minor_needed is \(module.abi_minor_needed), this sluice speaks ABI \(served.number).\(served.minor)")
     }
   }
 

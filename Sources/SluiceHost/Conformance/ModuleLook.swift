@@ -19,7 +19,7 @@ struct ModuleLook {
     bench.phase("it was loaded")
     do throws(PluginLoadError) {
       let image = try ModuleImage.load(bench.request.file, calling: bench.request.name)
-      let module = try ModuleReader(path: bench.request.name, hostMinor: image.major.minor).read(image.module)
+      let module = try ModuleReader(path: bench.request.name, major: image.major).read(image.module)
       members.append(JSONValue.Member("kinds", .array(module.kinds.map { describe($0, bench.request.config) })))
     } catch {
       members.append(JSONValue.Member("code", .string(error.code.rawValue)))

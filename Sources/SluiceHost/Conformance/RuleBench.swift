@@ -46,19 +46,44 @@ final class RuleBench {
     let image = try image()
     phase("its tables are read")
     do throws(PluginLoadError) {
-      return try ModuleReader(path: request.name, hostMinor: image.major.minor).read(image.module)
+      return try ModuleReader(path: request.name, major: image.major).read(image.module)
     } catch {
       throw .fail(error.message)
     }
   }
 
-  /// The kind that is asked for.
+  /// The kind that is asked for, with functions that lead to where it is to run.
   func kind() throws(RuleVerdict) -> KindDescription {
+    if let remote { return remote }
+    if request.place == .process {
+      let found = try remoteKind()
+      remote = found
+      return found
+    }
     guard let found = try module().kinds.first(where: { $0.kind == request.kind }) else {
       throw .fail("the module has no kind \(request.kind) any more")
     }
     return found
   }
+
+  private var remote: KindDescription?
+
+  private func remoteKind() throws(RuleVerdict) -> KindDescription {
+    phase("the module is looked at in a process of its own")
+    let runner = PluginProcess.executable
+    do throws(PluginLoadError) {
+      let module = try FirstLook(runner: runner).describe(request.file, calling: request.name)
+      if let kind = module.kinds.first(where: { $0.kind == request.kind }) {
+        return IsolatedModule.description(of: kind, path: request.file, name: request.name, runner: runner)
+      }
+    } catch {
+      throw .fail(error.message)
+    }
+    throw .fail("the module has no kind \(request.kind) any more")
+  }
+
+  /// What ended a process of the plugin's that nobody ended.
+  var death: String? { kept.lazy.compactMap { $0.host.with { $0.death } }.first }
 
   func schema() throws(RuleVerdict) -> PluginConfigCheck {
     let text = try kind().schemaJSON
@@ -90,10 +115,15 @@ final class RuleBench {
     let directory = "\(request.directory)/state/\(name)"
     guard Paths.makePrivate(directory) == 0 else { throw .fail("\(directory) can't be made") }
     let host = ConformanceHost(
-      instance: name, stateDirectory: directory, outputs: kind.outputs.count, manners: manners)
+      instance: name, stateDirectory: directory, outputs: kind.outputs.count, isolation: isolation, manners: manners)
     let instance = TestInstance(self, kind, host: host)
     kept.append(instance)
     return instance
+  }
+
+  private var isolation: IsolationSettings? {
+    guard request.place == .process else { return nil }
+    return IsolationSettings(batchBytes: Limits.conformanceBatchBytes, records: Limits.conformanceBatchRecords)
   }
 
   func created(_ manners: ConformanceHost.Manners = .init()) throws(RuleVerdict) -> TestInstance {

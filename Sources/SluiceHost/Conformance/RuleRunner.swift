@@ -12,6 +12,8 @@ struct RuleRequest {
   var kind: String
   /// JSON, without the schema's defaults.
   var config: String
+  /// Where the plugin's instances run: in the rule's process, or in one of their own below it.
+  var place = PluginPlace.thread
   /// The rule's own; it is the working directory, so that relative paths in a config lead into it.
   var directory: String
 
@@ -21,22 +23,27 @@ struct RuleRequest {
   var json: JSONValue {
     let texts = [
       ("rule", rule), ("file", file), ("name", name), ("kind", kind), ("config", config), ("directory", directory),
+      ("place", place.rawValue),
     ]
     return .object(texts.map { name, text in JSONValue.Member(name, .string(text)) })
   }
 
-  init(rule: String, file: String, name: String, kind: String, config: String, directory: String) {
+  init(
+    rule: String, file: String, name: String, kind: String, config: String, place: PluginPlace = .thread,
+    directory: String
+  ) {
     (self.rule, self.file, self.name) = (rule, file, name)
-    (self.kind, self.config, self.directory) = (kind, config, directory)
+    (self.kind, self.config, self.place, self.directory) = (kind, config, place, directory)
   }
 
   init?(_ text: String) {
     guard let json = try? JSONValue(parsing: text) else { return nil }
     func member(_ name: String) -> String? { if case .string(let text) = json[name] { text } else { nil } }
     guard let rule = member("rule"), let file = member("file"), let name = member("name"), let kind = member("kind"),
-      let config = member("config"), let directory = member("directory")
+      let config = member("config"), let directory = member("directory"),
+      let place = member("place").flatMap(PluginPlace.init)
     else { return nil }
-    self.init(rule: rule, file: file, name: name, kind: kind, config: config, directory: directory)
+    self.init(rule: rule, file: file, name: name, kind: kind, config: config, place: place, directory: directory)
   }
 }
 
@@ -66,8 +73,13 @@ package enum RuleRunner {
       if bench.request.rule == RuleRequest.look { return try ModuleLook.take(bench) }
       guard let rule = ConformanceRule.named(bench.request.rule) else { return .fail("there is no such rule") }
       try rule.body(bench)
+      if let death = bench.death { return .fail(death) }
       return RuleVerdict(status: .passed, reason: "")
     } catch {
+      // Whatever a call answered then, the process's end is why.
+      if error.status == .failed, let death = bench.death, !error.reason.contains(death) {
+        return .fail("\(death): \(error.reason)")
+      }
       return error
     }
   }

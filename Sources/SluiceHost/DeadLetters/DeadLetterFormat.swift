@@ -10,7 +10,7 @@
 //   sluice-stream         where it came from, and with the next two the record's identity
 //   sluice-log            the log's UUID
 //   sluice-lsn
-//   sluice-cause          plugin | attempts_exhausted
+//   sluice-cause          plugin | attempts_exhausted | crash (it killed the plugin's process)
 //   sluice-code           the plugin's number, 0 = none
 //   sluice-reason         in the plugin's words, at most 1 KiB
 //   sluice-attempts       how often it was delivered

@@ -77,15 +77,16 @@ package final class DeadLetterLog: @unchecked Sendable {
   }
 
   /// Has the records delivered again to those that rejected them; what they acknowledge is settled. `subscriber` finds
-  /// one that runs. Blocks until `deadline` (`Clock.monotonic`) at most, and a little for the disk.
+  /// one that runs. Blocks until `deadline` (`Clock.monotonic`) at most, or until `isGivenUp`, and a little for the disk.
   package func retry(
-    _ selection: DeadLetterSelection, deadline: Int64, subscriber: (String) -> SubscriberInstance?
+    _ selection: DeadLetterSelection, deadline: Int64, isGivenUp: () -> Bool = { false },
+    subscriber: (String) -> SubscriberInstance?
   ) throws -> DeadLetterRetry {
     var result = DeadLetterRetry()
     var chunks: [String: Chunk] = [:]
     func deliver(_ name: String) throws {
       guard let chunk = chunks.removeValue(forKey: name) else { return }
-      try self.deliver(chunk, to: subscriber(name), deadline: deadline, &result)
+      try self.deliver(chunk, to: subscriber(name), deadline: deadline, isGivenUp, &result)
     }
     try scanOpen(selection) { lsn, letter, record, own in
       guard let copy = RecordCopy(letter, of: record, ownHeaders: own) else {
@@ -98,7 +99,7 @@ package final class DeadLetterLog: @unchecked Sendable {
       if chunk.isFull || chunks.values.reduce(0, { $0 + $1.bytes }) > Limits.maxReplayBytes {
         for name in chunks.keys.sorted() { try deliver(name) }
       }
-      return Clock.monotonic() < deadline
+      return Clock.monotonic() < deadline && !isGivenUp()
     }
     for name in chunks.keys.sorted() { try deliver(name) }
     return result
@@ -118,7 +119,8 @@ package final class DeadLetterLog: @unchecked Sendable {
   }
 
   private func deliver(
-    _ chunk: Chunk, to subscriber: SubscriberInstance?, deadline: Int64, _ result: inout DeadLetterRetry
+    _ chunk: Chunk, to subscriber: SubscriberInstance?, deadline: Int64, _ isGivenUp: () -> Bool,
+    _ result: inout DeadLetterRetry
   ) throws {
     // As their own log has them, so that they travel in few batches.
     let letters = chunk.letters.sorted {
@@ -128,7 +130,7 @@ package final class DeadLetterLog: @unchecked Sendable {
       result.unavailable += letters.count
       return
     }
-    let outcomes = ticket.wait(until: deadline)
+    let outcomes = ticket.wait(until: deadline, isGivenUp)
     subscriber.cancel(ticket)
     var delivered: [UInt64] = []
     for (letter, outcome) in zip(letters, outcomes) {

@@ -33,45 +33,39 @@ package final class StreamDeadLetterSink: DeadLetterSink {
   package var name: String { stream.streamName }
 
   package func openWriter(subscriber: String, wake: @escaping @Sendable () -> Void) -> any DeadLetterWriter {
-    StreamDeadLetterWriter(
-      lane: stream.openLane(source: subscriber, wake: wake), maxRecordBytes: stream.maxRecordBytes)
+    StreamDeadLetterWriter(lane: stream.openLane(source: subscriber, wake: wake))
   }
 }
 
 final class StreamDeadLetterWriter: DeadLetterWriter {
   private let lane: any IngestLane
-  private let maxRecordBytes: Int
   private(set) var cutLetters: UInt64 = 0
 
-  init(lane: any IngestLane, maxRecordBytes: Int) {
-    self.lane = lane
-    self.maxRecordBytes = maxRecordBytes
-    precondition(maxRecordBytes >= Limits.minDeadLetterRecordBytes, "the topology checks that a letter fits")
-  }
+  init(lane: any IngestLane) { self.lane = lane }
 
   func append(_ letter: DeadLetter, _ record: RecordView) -> FullReason? {
-    // As much of the record as fits.
+    // As much of the record as fits, which a reload may change.
     for cut in DeadLetter.Cut.allCases {
       var letter = letter
       letter.cut = cut
       var headers = DeadLetterFormat.encode(letter)
       if cut == .nothing { headers += record.headers }
       guard headers.count <= Limits.maxHeadersBytes else { continue }
-      let result: AppendResult? = headers.withUnsafeBytes { headers in
-        let fields = RecordFields(
-          eventTime: record.eventTime, topic: record.topic, key: record.key, headers: headers,
-          payload: cut == .payload ? .empty : record.payload)
-        return fields.recordBytes <= maxRecordBytes ? lane.append(fields) : nil
+      let result = headers.withUnsafeBytes { headers in
+        lane.append(
+          RecordFields(
+            eventTime: record.eventTime, topic: record.topic, key: record.key, headers: headers,
+            payload: cut == .payload ? .empty : record.payload))
       }
       switch result {
       case .accepted:
         if cut != .nothing { cutLetters += 1 }
         return nil
       case .full(let reason): return reason
-      case .tooLarge, nil: continue
+      case .tooLarge: continue
       }
     }
-    preconditionFailure("a letter without payload fits any dead letter stream")
+    preconditionFailure("a letter without payload fits any dead letter stream, as the topology checks")
   }
 
   func submit() -> UInt64 { lane.submit() }

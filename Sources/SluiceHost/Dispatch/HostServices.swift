@@ -14,23 +14,24 @@ import Logging
 import SluiceCore
 import Synchronization
 
-/// `@unchecked Sendable`: `table` and the texts it points to are written in `init` and never again; `currentLease` and
-/// `currentPin` are touched by the subscriber's thread alone (`retain` checks that); the rest is locked or atomic.
-final class HostServices: @unchecked Sendable {
+/// `@unchecked Sendable`: `table` and the texts it points to are written in `init` and never again; `currentLease`,
+/// `currentPin` and `work` are touched by the subscriber's thread alone (`retain` checks that); the rest is locked or atomic.
+final class HostServices: IsolationHost, @unchecked Sendable {
   let tracker: Mutex<SettleTracker>
   let bell: Doorbell
   let metrics = PluginMetrics()
   let leases = Mutex(LeaseTable())
   let health = Mutex<(state: SubscriberStatus.Health, reason: String)>((.ok, ""))
-  /// Messages that the plugin takes yet; negative: it never said.
-  private let credit = Atomic<Int>(-1)
-  /// Rises with every `set_credit`: it ends a wait that SLU_BUSY began.
-  private let creditCalls = Atomic<UInt64>(0)
+  let credit = MessageCredit()
   private let ownThread = Atomic<UInt>(0)
   /// What ended the plugin's process, until the subscriber's thread has seen it.
-  private let crash = Mutex<String?>(nil)
+  private let crash = Mutex<ProcessDeath?>(nil)
+  /// There is one: so that looking costs an atomic load.
+  private let isCrashed = Atomic<Bool>(false)
+  private let isolated = Mutex<IsolatedInstance?>(nil)
   private var currentLease: UInt64 = 0
   private var currentPin: (any RecordPin)?
+  private var work: (() -> Void)?
 
   let logger: Logger
   let table: UnsafeMutablePointer<slu_host>
@@ -77,56 +78,64 @@ final class HostServices: @unchecked Sendable {
 
   func endDelivery() { currentPin = nil }
 
-  /// How many messages the plugin takes yet.
-  var room: Int {
-    let left = credit.load(ordering: .relaxed)
-    return left < 0 ? .max : left
-  }
-
-  var creditEpoch: UInt64 { creditCalls.load(ordering: .acquiring) }
-
-  func useCredit(_ messages: Int) {
-    var left = credit.load(ordering: .relaxed)
-    while left >= 0 {
-      let (exchanged, now) = credit.compareExchange(
-        expected: left, desired: max(0, left - messages), ordering: .relaxed)
-      if exchanged { return }
-      left = now
-    }
-  }
-
-  /// The plugin took nothing: gives back what `useCredit` took, unless a newer credit has replaced it.
-  func returnCredit(_ messages: Int, since epoch: UInt64) {
-    let left = credit.load(ordering: .relaxed)
-    guard left >= 0, creditEpoch == epoch else { return }
-    // Losing the exchange means that a newer credit came.
-    _ = credit.compareExchange(expected: left, desired: left + messages, ordering: .relaxed)
-  }
-
   /// An instance ended, all its functions have returned: nothing that it said holds for the next.
   func forgetInstance(now: Int64) -> Int {
     tracker.withLock { $0.abandon(now: now) }
-    credit.store(-1, ordering: .relaxed)
+    credit.forget()
     health.withLock { $0 = (.ok, "") }
     return leases.withLock { $0.releaseAll() }
   }
 
   // MARK: For a plugin in a process of its own
 
-  /// The process is gone, although nobody ended it.
-  func noteCrash(_ why: String) {
-    crash.withLock { $0 = why }
+  /// The instance that has a process, from before its `create` until behind its `destroy`.
+  func setProcess(_ instance: IsolatedInstance?) { isolated.withLock { $0 = instance } }
+
+  /// What the subscriber's thread does while the process has a batch.
+  func setWork(_ work: (() -> Void)?) { self.work = work }
+
+  func workMeanwhile() { work?() }
+
+  /// Copies a batch to where the process will look at it when it is delivered, which the next batch is. False: not now.
+  func stage(_ batch: UnsafePointer<slu_batch>) -> Bool { isolated.withLock { $0 }?.stage(batch) ?? false }
+
+  /// Another batch is delivered.
+  func unstage() { isolated.withLock { $0 }?.unstage() }
+
+  /// Makes whatever call is under way return, or end with the process.
+  func interruptProcess() { isolated.withLock { $0 }?.interrupt() }
+
+  func noteCrash(_ death: ProcessDeath) {
+    crash.withLock { crash in
+      crash = death
+      isCrashed.store(true, ordering: .releasing)
+    }
     bell.ring()
   }
 
-  var hasCrashed: Bool { crash.withLock { $0 != nil } }
+  var hasCrashed: Bool { isCrashed.load(ordering: .acquiring) }
 
-  func takeCrash() -> String? {
+  func takeCrash() -> ProcessDeath? {
     crash.withLock { crash in
       defer { crash = nil }
+      isCrashed.store(false, ordering: .relaxed)
       return crash
     }
   }
+
+  func noteDeathInDestroy(_ why: String) { logger.warning("\(why)") }
+
+  func noteLeasesLeft(_ count: Int) { logger.warning("leases were not released", metadata: ["leases": "\(count)"]) }
+
+  func notePrinted(_ line: String) { logger.info("\(line)", metadata: ["from": "its output"]) }
+
+  func noteLinesLeftOut(_ count: Int) {
+    logger.warning("the plugin's process says more than is logged", metadata: ["lines_left_out": "\(count)"])
+  }
+
+  func register(_ metric: MetricRequest) -> UInt64 { metrics.register(metric) }
+
+  func isLogged(_ level: UInt32) -> Bool { HostServices.level(level) >= logger.logLevel }
 
   func log(_ level: UInt32, _ message: String, _ pairs: [(String, String)]) {
     let level = HostServices.level(level)
@@ -144,10 +153,15 @@ final class HostServices: @unchecked Sendable {
     guard count > 0 else { return SLU_OK }
     guard let items else { return SLU_E_INVALID }
     var faults: SettleFaults = []
-    tracker.withLock { tracker in
-      for index in 0..<Int(count) {
-        faults.formUnion(tracker.settle(Settlement(items[index]), now: Clock.monotonic()))
+    var next = 0
+    while next < Int(count) {
+      let end = min(next + Limits.settlementsPerHold, Int(count))
+      tracker.withLock { tracker in
+        for index in next..<end {
+          faults.formUnion(tracker.settle(Settlement(items[index]), now: Clock.monotonic()))
+        }
       }
+      next = end
     }
     // The thread that delivers looks at the tracker anyway when `deliver` returns.
     if ownThread.load(ordering: .relaxed) != HostServices.thread { bell.ring() }
@@ -177,8 +191,7 @@ final class HostServices: @unchecked Sendable {
   }
 
   private func setCredit(_ messages: UInt32) {
-    credit.store(Int(messages), ordering: .relaxed)
-    creditCalls.wrappingAdd(1, ordering: .releasing)
+    credit.set(messages)
     bell.ring()
   }
 

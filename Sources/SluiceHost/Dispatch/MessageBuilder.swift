@@ -20,12 +20,14 @@ final class MessageBuilder {
   func fill(from batch: RecordBatch, token: UInt64, attempt: UInt32, names: NameTable) -> Bool {
     let count = batch.count
     precondition(count <= capacity)
-    let first = batch.firstLSN
+    let (first, messages) = (batch.firstLSN, messages)
+    var names = NameRun(names)
     var others: UInt8 = 0
     for index in 0..<count {
       let record = batch.parts(at: index)
       others |= record.type ^ RecordLayout.typeData
-      write(record, lsn: first + UInt64(index), index, token, attempt, names)
+      MessageBuilder.write(
+        record, to: messages + index, lsn: first &+ UInt64(index), token: token &+ UInt64(index), attempt, &names)
     }
     return others == 0
   }
@@ -33,8 +35,11 @@ final class MessageBuilder {
   /// Makes messages of those records of `batch` that `offsets` (LSNs less the first) names.
   func fill(from batch: RecordBatch, offsets: [UInt32], token: UInt64, attempt: UInt32, names: NameTable) {
     precondition(offsets.count <= capacity)
+    var names = NameRun(names)
     for (index, offset) in offsets.enumerated() {
-      write(batch.parts(at: Int(offset)), lsn: batch.firstLSN + UInt64(offset), index, token, attempt, names)
+      MessageBuilder.write(
+        batch.parts(at: Int(offset)), to: messages + index, lsn: batch.firstLSN + UInt64(offset),
+        token: token + UInt64(index), attempt, &names)
     }
   }
 
@@ -44,16 +49,18 @@ final class MessageBuilder {
   }
 
   @inline(__always)
-  private func write(
-    _ record: RecordParts, lsn: UInt64, _ index: Int, _ token: UInt64, _ attempt: UInt32, _ names: NameTable
+  private static func write(
+    _ record: RecordParts, to message: UnsafeMutablePointer<slu_message>, lsn: UInt64, token: UInt64, _ attempt: UInt32,
+    _ names: inout NameRun
   ) {
+    names.move(toSource: record.source, producer: record.producer)
     let key = record.metadata + Int(record.topicCount)
     // Every field is set: the array's memory is reused without clearing.
-    (messages + index).initialize(
+    message.initialize(
       to: slu_message(
-        token: token + UInt64(index), lsn: lsn, ingest_time_ns: record.ingestTime, event_time_ns: record.eventTime,
+        token: token, lsn: lsn, ingest_time_ns: record.ingestTime, event_time_ns: record.eventTime,
         producer_sequence: record.sequence, producer_epoch: UInt32(record.epoch), attempt: attempt,
-        crc32c: record.crc, flags: 0, source: names.source(record.source), producer: names.producer(record.producer),
+        crc32c: record.crc, flags: 0, source: names.source, producer: names.producer,
         topic: slu_bytes(ptr: record.metadata, len: UInt64(record.topicCount)),
         key: slu_bytes(ptr: key, len: UInt64(record.keyCount)),
         headers: slu_bytes(ptr: key + Int(record.keyCount), len: UInt64(record.headersCount)),

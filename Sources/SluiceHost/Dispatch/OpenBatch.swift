@@ -9,6 +9,8 @@ struct OpenBatch {
   private(set) var stream = 0
   /// Which delivery of these records this is; 1 is the first.
   private(set) var attempt: UInt32 = 0
+  /// Of the deliveries before, those that do not count (`RetryRange.spared`).
+  var spared: UInt32 = 0
   private(set) var firstLSN: UInt64 = 0
   private(set) var pendingCount = 0
   /// When records without a verdict are delivered again, on the monotonic clock.
@@ -39,6 +41,7 @@ struct OpenBatch {
     self.stream = stream
     self.firstLSN = firstLSN
     self.attempt = attempt
+    spared = 0
     pendingCount = count
     isDelivering = true
     retryDue = 0

@@ -4,6 +4,12 @@ import SluiceCore
 import Synchronization
 
 /// Another config for an instance that runs, on its way to the instance's thread and back.
+///
+///     state       answer                              the waiting is over
+///     waited for  answered; the caller is woken       abandoned
+///     answered    –                                   –
+///     abandoned   refused: nobody knows that it took  –
+///                 effect, so it must not last
 final class Reconfiguration: Sendable {
   /// What came of it.
   enum Outcome: Equatable, Sendable {
@@ -15,46 +21,73 @@ final class Reconfiguration: Sendable {
     case failed(String)
   }
 
+  private enum State {
+    case waitedFor
+    case answered(Outcome)
+    case abandoned
+  }
+
   let configJSON: String
-  private let outcome = Mutex<Outcome?>(nil)
+  private let state = Mutex(State.waitedFor)
   private let bell = Doorbell()
 
   init(_ configJSON: String) { self.configJSON = configJSON }
 
-  func answer(_ answer: Outcome) {
-    outcome.withLock { $0 = answer }
+  /// Once. False when nobody waits for it any more.
+  func answer(_ answer: Outcome) -> Bool {
+    let isWaitedFor = state.withLock { state in
+      guard case .waitedFor = state else { return false }
+      state = .answered(answer)
+      return true
+    }
     bell.ring()
+    return isWaitedFor
   }
 
-  /// Nil when there is no answer by `deadline`.
+  /// Nil when there is no answer by `deadline`: then it is abandoned.
   func wait(until deadline: Int64) -> Outcome? {
     while true {
-      if let outcome = outcome.withLock({ $0 }) { return outcome }
-      guard bell.wait(until: deadline) else { return outcome.withLock { $0 } }
+      if case .answered(let outcome) = state.withLock({ $0 }) { return outcome }
+      if !bell.wait(until: deadline) { break }
+    }
+    return state.withLock { state in
+      if case .answered(let outcome) = state { return outcome }
+      state = .abandoned
+      return nil
     }
   }
 }
 
 extension SubscriberWorker {
-  /// Between two batches: asks the plugin to go on with another config, if that is wanted.
-  func reconfigureIfAsked(now: Int64) {
-    guard let wanted = shared.takeReconfiguration() else { return }
-    guard let reconfigure = plugin.table.reconfigure else { return wanted.answer(.needsNew) }
+  /// Between two batches: asks the plugin to go on with another config, if that is wanted. Returns why the instance is of no
+  /// more use: it goes on with a config that nobody wants any more.
+  func reconfigureIfAsked(now: Int64) -> String? {
+    guard let wanted = shared.takeReconfiguration() else { return nil }
+    // What the plugin settles meanwhile, on this thread, rings for nobody: the books are looked at again before it sleeps.
+    defer { services.bell.ring() }
+    guard let reconfigure = plugin.table.reconfigure else {
+      _ = wanted.answer(.needsNew)
+      return nil
+    }
     flushIfOpen(now: now)
+    let begin = Clock.monotonic()
     let rc = wanted.configJSON.withBytes { config in
-      shared.call(from: now, until: now + Limits.pluginReconfigureNanoseconds) {
+      shared.call(.reconfigure, from: begin, until: begin + Limits.pluginReconfigureNanoseconds) {
         reconfigure(instance, config, clearedError())
       }
     }
     switch ReturnCode(rc) {
     case .ok:
+      guard wanted.answer(.applied) else {
+        return "reconfigure returned when nobody waited for it any more, and the config is not in force"
+      }
       // An instance that is made anew after a failure has it as well.
       configJSON = wanted.configJSON
       logger.notice("the plugin goes on with another config")
-      wanted.answer(.applied)
-    case .unsupported: wanted.answer(.needsNew)
-    default: wanted.answer(.failed("reconfigure answered " + error.pointee.description(of: rc)))
+    case .unsupported: _ = wanted.answer(.needsNew)
+    default: _ = wanted.answer(.failed("reconfigure answered " + error.pointee.description(of: rc)))
     }
+    return nil
   }
 }
 
@@ -63,7 +96,7 @@ extension SubscriberWorker {
   private func flushIfOpen(now: Int64) {
     guard let flush = plugin.table.flush, services.tracker.withLock({ $0.openRecords }) > 0 else { return }
     let deadline = now + Limits.pluginReconfigureNanoseconds / 2
-    let rc = shared.call(from: now, until: deadline) { flush(instance, deadline, clearedError()) }
+    let rc = shared.call(.flush, from: now, until: deadline) { flush(instance, deadline, clearedError()) }
     if rc < 0 { logger.warning("flush failed", metadata: ["why": "\(error.pointee.description(of: rc))"]) }
   }
 }
@@ -72,20 +105,25 @@ extension SubscriberInstance {
   /// Offers another config to the instance that runs. Waits for its answer; one caller at a time.
   package enum ConfigOutcome: Equatable, Sendable {
     case applied, needsNew
+    /// The plugin has not returned. When it does, its instance ends.
+    case unanswered
     case failed(String)
   }
 
-  package func reconfigure(_ configJSON: String) -> ConfigOutcome {
+  /// `limit`: for how long; what the plugin answers after that does not last.
+  package func reconfigure(_ configJSON: String, limit: Int64? = nil) -> ConfigOutcome {
     guard plugin.table.reconfigure != nil, status.state == .running else { return .needsNew }
     let wanted = Reconfiguration(configJSON)
     submit(wanted)
-    switch wanted.wait(until: Clock.monotonic() + 2 * Limits.pluginReconfigureNanoseconds) {
+    // A process is killed some time after it was interrupted, in `flush` and in `reconfigure`.
+    let grace = plugin.isIsolated ? 2 * Limits.isolationGraceNanoseconds : 0
+    switch wanted.wait(until: Clock.monotonic() + (limit ?? 2 * Limits.pluginReconfigureNanoseconds + grace)) {
     case .applied: return .applied
     case .needsNew: return .needsNew
     case .failed(let why): return .failed(why)
     case nil:
-      // Whoever takes it after this has nobody to answer to; it can't be taken back from inside the plugin.
-      return withdraw(wanted) ? .needsNew : .failed("reconfigure has not returned")
+      // It can't be taken back from inside the plugin: what returns from there ends its instance.
+      return withdraw(wanted) ? .needsNew : .unanswered
     }
   }
 }

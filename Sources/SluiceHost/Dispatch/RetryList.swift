@@ -6,6 +6,8 @@ package struct RetryRange: Equatable, Sendable {
   package var attempt: UInt32
   /// Not before this time, on the monotonic clock.
   package var due: Int64
+  /// Deliveries so far that were no attempts: their instance ended before it had a verdict.
+  package var spared: UInt32 = 0
 }
 
 /// The retry ranges of one stream, by LSN; they never overlap. Neighbours that may travel together are merged.
@@ -36,7 +38,7 @@ struct RetryList {
   }
 
   /// What to deliver next: the lowest range that is due, together with those after it that are due, have the same
-  /// attempt and end within `maxRecords` of it. With `inOrder`, only the lowest range counts.
+  /// attempts and end within `maxRecords` of it. With `inOrder`, only the lowest range counts.
   func due(now: Int64, maxRecords: Int, inOrder: Bool) -> RetryRange? {
     guard !ranges.isEmpty else { return nil }
     guard let start = inOrder ? ranges.indices.first : ranges.firstIndex(where: { $0.due <= now }) else { return nil }
@@ -45,18 +47,22 @@ struct RetryList {
     let limit = found.first + UInt64(maxRecords) - 1
     for range in ranges[(start + 1)...] {
       if range.first > limit { break }
-      if range.due <= now, range.attempt == found.attempt { found.last = range.last } else if inOrder { break }
+      if range.due <= now, range.attempt == found.attempt, range.spared == found.spared {
+        found.last = range.last
+      } else if inOrder {
+        break
+      }
     }
     found.last = min(found.last, limit)
     return found
   }
 
-  /// Takes the due records of `first...last` with this `attempt` out; `offsets` gets their LSNs less `first`.
-  mutating func take(first: UInt64, last: UInt64, attempt: UInt32, now: Int64, offsets: inout [UInt32]) {
-    remove(first: first, last: last) { range in
-      range.due <= now && range.attempt == attempt
+  /// Takes what is due of `wanted`, up to `last`, out; `offsets` gets the records' LSNs less its first.
+  mutating func take(_ wanted: RetryRange, upTo last: UInt64, now: Int64, offsets: inout [UInt32]) {
+    remove(first: wanted.first, last: last) { range in
+      range.due <= now && range.attempt == wanted.attempt && range.spared == wanted.spared
     } removed: { low, high in
-      for lsn in low...high { offsets.append(UInt32(lsn - first)) }
+      for lsn in low...high { offsets.append(UInt32(lsn - wanted.first)) }
     }
   }
 
@@ -110,6 +116,7 @@ struct RetryList {
   }
 
   private static func mergeable(_ lower: RetryRange, _ upper: RetryRange) -> Bool {
-    lower.last + 1 == upper.first && lower.attempt == upper.attempt && lower.due == upper.due
+    lower.last + 1 == upper.first && lower.attempt == upper.attempt && lower.spared == upper.spared
+      && lower.due == upper.due
   }
 }

@@ -21,6 +21,17 @@ extension SettleTracker {
     }
   }
 
+  /// An open record, the only one of its batch that is, was not settled in time, and its process was killed for that: it comes
+  /// again as what failed does, or is given up if that was its last attempt.
+  mutating func fail(stream: Int, lsn: UInt64, now: Int64, reason: UnsafeRawBufferPointer) {
+    for index in batches.indices where !batches[index].isFree && batches[index].stream == stream {
+      guard batches[index].lowestPendingLSN == lsn else { continue }
+      retryLater(
+        0..<batches[index].count, in: index, due: batchRetryDue(index, now: now), code: 0, reason: reason)
+      return closeIfDone(index)
+    }
+  }
+
   /// Whether some of these records of `stream` are open or to come again.
   func isUnsettled(stream: Int, _ range: ClosedRange<UInt64>) -> Bool {
     for index in batches.indices where !batches[index].isFree && batches[index].stream == stream {

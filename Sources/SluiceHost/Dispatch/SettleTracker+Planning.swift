@@ -71,6 +71,11 @@ extension SettleTracker {
   /// The LSN that `openFresh` would begin with.
   package func freshLSN(of stream: Int) -> UInt64 { fresh[stream] }
 
+  /// The LSN that the next batch of `stream` begins with once what is open is settled; nil if something comes again before.
+  package func nextFresh(of stream: Int) -> UInt64? {
+    openBatches < maxOpenBatches && retries[stream].isEmpty ? fresh[stream] : nil
+  }
+
   /// Gives back what is open past its ack deadline. Returns how many records that were.
   package mutating func expire(now: Int64) -> Int {
     var overdue = 0
@@ -91,6 +96,7 @@ extension SettleTracker {
   package mutating func abandon(now: Int64) {
     for index in batches.indices where !batches[index].isFree {
       batches[index].isDelivering = false
+      batches[index].spared += 1
       giveBack(0..<batches[index].count, in: index, attempt: batches[index].attempt + 1, due: now)
       closeIfDone(index)
     }

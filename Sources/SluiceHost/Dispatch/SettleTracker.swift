@@ -20,10 +20,12 @@
 //   finish busy         –                  → retry, same attempt, due now     –                 –
 //   finish failed       –                  as retry                           –                 –
 //   ack deadline        –                  as retry; its tokens die           –                 –
-//   abandon             –                  → retry, attempt + 1, due now;     –                 –
+//   abandon             –                  → retry, attempt + 1, due now,     –                 –
+//                                          which counts as no attempt;
 //                                          tokens die
 //   discard (a gap)     → settled          –                                  → settled         –
 //   condemn (a crash)   –                  → rejected                         –                 –
+//   fail (killed late)  –                  as retry                           –                 –
 //   dead letter kept    –                  –                                  –                 → settled
 //
 // A token counts once: the first verdict stands. A verdict on a token that is settled already, whose batch is gone, or
@@ -97,9 +99,10 @@ package struct SettleCounts: Equatable, Sendable {
   package var passed: UInt64 = 0
   package var acked: UInt64 = 0
   package var retried: UInt64 = 0
-  /// Records that the plugin rejected, and those whose attempts were used up.
+  /// Records that the plugin rejected, those whose attempts were used up, and those that killed its process.
   package var rejected: UInt64 = 0
   package var exhausted: UInt64 = 0
+  package var crashed: UInt64 = 0
   package var batches: UInt64 = 0
   /// Tokens settled a second time while their batch was known.
   package var doubled: UInt64 = 0
@@ -162,6 +165,12 @@ package struct SettleTracker: ~Copyable {
 
   // MARK: Deliveries
 
+  /// Says where a stream begins of which nothing was delivered yet.
+  package mutating func begin(stream: Int, at lsn: UInt64) {
+    precondition(cursor(of: stream) == fresh[stream] && counts.delivered == 0, "it has not begun")
+    fresh[stream] = lsn
+  }
+
   /// Opens a batch of the next `count` fresh records, which begin at `first`: LSNs before it that were never given to a
   /// record (a log skips some after a crash) are as good as settled. Returns the first token.
   package mutating func openFresh(stream: Int, first: UInt64, count: Int, ackDeadline: Int64 = .max) -> UInt64 {
@@ -198,10 +207,11 @@ package struct SettleTracker: ~Copyable {
     stream: Int, range: RetryRange, upTo last: UInt64, now: Int64, ackDeadline: Int64 = .max, offsets: inout [UInt32]
   ) -> UInt64 {
     offsets.removeAll(keepingCapacity: true)
-    retries[stream].take(first: range.first, last: last, attempt: range.attempt, now: now, offsets: &offsets)
+    retries[stream].take(range, upTo: last, now: now, offsets: &offsets)
     let index = freePlace()
     batches[index].open(
       token: nextToken, offsets: offsets, stream: stream, firstLSN: range.first, attempt: range.attempt)
+    batches[index].spared = range.spared
     return opened(index, count: offsets.count, ackDeadline: ackDeadline)
   }
 
@@ -291,10 +301,11 @@ package struct SettleTracker: ~Copyable {
   }
 
   private mutating func countUnknown(_ item: Settlement) -> SettleFaults {
+    // A plugin may say billions at once, as often as it likes: that is no reason to trap.
     if item.firstToken == 0 || item.firstToken >= nextToken {
-      counts.foreign += UInt64(item.count)
+      counts.foreign &+= UInt64(item.count)
     } else {
-      counts.late += UInt64(item.count)
+      counts.late &+= UInt64(item.count)
     }
     return .stale
   }
@@ -322,7 +333,7 @@ package struct SettleTracker: ~Copyable {
     _ slots: Range<Int>, in index: Int, due: Int64, code: UInt32, reason: UnsafeRawBufferPointer
   ) {
     let attempt = batches[index].attempt
-    if policy.isExhausted(afterAttempt: attempt) {
+    if policy.isExhausted(afterAttempt: attempt - batches[index].spared) {
       reject(slots, in: index, cause: .attemptsExhausted, code: code, reason: reason)
     } else {
       counts.retried += UInt64(giveBack(slots, in: index, attempt: attempt + 1, due: due))
@@ -331,13 +342,13 @@ package struct SettleTracker: ~Copyable {
 
   @discardableResult
   mutating func giveBack(_ slots: Range<Int>, in index: Int, attempt: UInt32, due: Int64) -> Int {
-    let stream = batches[index].stream
+    let (stream, spared) = (batches[index].stream, batches[index].spared)
     var given = 0
     var rest = slots
     while let run = batches[index].firstPendingRun(in: rest) {
       let first = batches[index].lsn(ofSlot: run.lowerBound)
       retries[stream].insert(
-        RetryRange(first: first, last: first + UInt64(run.count) - 1, attempt: attempt, due: due))
+        RetryRange(first: first, last: first + UInt64(run.count) - 1, attempt: attempt, due: due, spared: spared))
       given += batches[index].settle(run)
       rest = run.upperBound..<slots.upperBound
     }
@@ -359,7 +370,8 @@ package struct SettleTracker: ~Copyable {
       switch cause {
       case _ where batches[index].stream == replayStream: replayed.rejected += UInt64(settled)
       case .plugin: counts.rejected += UInt64(settled)
-      case .attemptsExhausted, .crash: counts.exhausted += UInt64(settled)
+      case .attemptsExhausted: counts.exhausted += UInt64(settled)
+      case .crash: counts.crashed += UInt64(settled)
       }
       openRecords -= settled
       rest = run.upperBound..<slots.upperBound

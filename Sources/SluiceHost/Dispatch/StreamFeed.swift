@@ -26,6 +26,8 @@ final class StreamFeed {
   var refusals: UInt32 = 0
   private let streamName: CText
   private let uuid: [UInt8]
+  /// What is the same for every batch of this stream.
+  private let template: slu_batch
 
   init(
     _ reader: any StreamReader, match: SubscriberSettings.Match? = nil, range: StreamReplay? = nil, now: Int64 = 0
@@ -37,16 +39,22 @@ final class StreamFeed {
     replay = reader as? ReplayQueue
     names = NameTable(reader)
     streamName = CText(reader.streamName)
-    uuid = reader.logUUID.bytes
-  }
-
-  /// The part of a batch that is the same for every batch of this stream.
-  var batchTemplate: slu_batch {
+    let uuid = reader.logUUID.bytes
+    self.uuid = uuid
     var batch = slu_batch()
     batch.struct_size = UInt32(MemoryLayout<slu_batch>.size)
     batch.message_stride = UInt32(MemoryLayout<slu_message>.stride)
-    batch.stream = replay?.batchStream.bytes ?? streamName.bytes
-    withUnsafeMutableBytes(of: &batch.log_uuid) { $0.copyBytes(from: replay?.batchLog ?? uuid) }
+    batch.stream = streamName.bytes
+    withUnsafeMutableBytes(of: &batch.log_uuid) { $0.copyBytes(from: uuid) }
+    template = batch
+  }
+
+  /// A batch of this stream, or of the one that the records of a replay are from, without its records.
+  var batchTemplate: slu_batch {
+    guard let replay else { return template }
+    var batch = template
+    batch.stream = replay.batchStream.bytes
+    withUnsafeMutableBytes(of: &batch.log_uuid) { $0.copyBytes(from: replay.batchLog) }
     return batch
   }
 
@@ -73,19 +81,37 @@ final class StreamFeed {
     case filling(until: Int64)
   }
 
+  /// Whether there is enough for a full batch.
+  func hasWaiting(records: Int, bytes: Int) -> Bool {
+    let waiting = waiting
+    return waiting.records >= UInt64(records) || waiting.bytes >= Double(bytes)
+  }
+
+  /// What may be delivered and was not read yet, the bytes by estimate.
+  private var waiting: (records: UInt64, bytes: Double) {
+    let lag = reader.lag
+    let end = reader.cursor + lag.records
+    guard end > reader.position else { return (0, 0) }
+    let waiting = end - reader.position
+    // The bytes are those of everything unsettled; what is open has about the same records in it.
+    return (waiting, Double(lag.bytes) / Double(max(lag.records, 1)) * Double(waiting))
+  }
+
+  /// Records were read.
+  func noteRecords(mayHaveMore: Bool) {
+    lingerUntil = nil
+    self.mayHaveMore = mayHaveMore
+  }
+
   /// Whether a batch of fresh records is worth reading. A batch that is not full may wait for `wait` ns from when its
   /// first record was seen. Behind a full batch there probably is another.
   func supply(now: Int64, maxRecords: Int, maxBytes: Int, wait: Int64) -> Supply {
     guard wait > 0, !mayHaveMore else { return .ready }
-    let lag = reader.lag
-    let end = reader.cursor + lag.records
-    guard end > reader.position else {
+    let (waiting, bytes) = waiting
+    guard waiting > 0 else {
       lingerUntil = nil
       return .ready
     }
-    let waiting = end - reader.position
-    // The bytes are those of everything unsettled; what is open has about the same records in it.
-    let bytes = Double(lag.bytes) / Double(max(lag.records, 1)) * Double(waiting)
     if waiting >= UInt64(maxRecords) || bytes >= Double(maxBytes) { return .ready }
     let until = lingerUntil ?? now + wait
     lingerUntil = until

@@ -9,24 +9,28 @@ import Synchronization
 ///
 /// `@unchecked Sendable`: all properties are set in `init`. Of the readers, only what `StreamReader` allows from any
 /// thread is asked for here; the rest is left to the worker's thread. `thread` is locked.
+///
+/// One that takes a running subscriber's place is made without readers, started beside it, and given them (`admit`) when
+/// the other has let go of its cursors: `Handover.swift`.
 package final class SubscriberInstance: MetricSource, @unchecked Sendable {
   package let name: String
   package let plugin: LoadedPlugin
   package let options: DeliveryOptions
   package let generation: UInt64
-  private let services: HostServices
-  private let shared = SubscriberShared()
+  let services: HostServices
+  let shared = SubscriberShared()
   private let worker: SubscriberWorker
-  private let readers: [any StreamReader]
   private let replay = ReplayQueue()
   private let slot = ReplaySlot()
-  private let streams: [(name: String, logUUID: LogUUID)]
+  let streams: [(name: String, logUUID: LogUUID)]
   private let stateDirectory: String
   private let deadLetterStream: String
   private let logger: Logger
   private let thread = Mutex<OSThread?>(nil)
   /// When the call began that was interrupted last.
   private let interrupted = Atomic<Int64>(0)
+  /// `interrupt` is under way.
+  private let isInterrupting = Atomic<Bool>(false)
 
   /// What `stop` came to.
   package enum StopOutcome: Equatable, Sendable {
@@ -38,46 +42,60 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
   /// `readers`: one for each of the subscriber's streams, used by this subscriber alone; without any it is given what is
   /// replayed and nothing else. `publishTargets`: where what the plugin publishes goes. `dataDirectory`: the daemon's, in
   /// which plugins have their state.
-  package init(
+  package convenience init(
     settings: SubscriberSettings, plugin: LoadedPlugin, readers: [any StreamReader],
+    publishTargets: [PublishTarget] = [], dataDirectory: String, deadLetters: any DeadLetterSink, hostVersion: String,
+    generation: UInt64 = 1, logger: Logger
+  ) {
+    self.init(
+      settings: settings, plugin: plugin, streams: readers.map { ($0.streamName, $0.logUUID) },
+      publishTargets: publishTargets, dataDirectory: dataDirectory, deadLetters: deadLetters, hostVersion: hostVersion,
+      generation: generation, logger: logger)
+    admit(readers)
+  }
+
+  /// `streams`: what it will be given readers of with `admit`, in that order. Until then nothing is delivered.
+  package init(
+    settings: SubscriberSettings, plugin: LoadedPlugin, streams: [(name: String, logUUID: LogUUID)],
     publishTargets: [PublishTarget] = [], dataDirectory: String, deadLetters: any DeadLetterSink, hostVersion: String,
     generation: UInt64 = 1, logger: Logger
   ) {
     name = settings.name
     self.plugin = plugin
-    self.readers = readers
+    self.streams = streams
     self.generation = generation
     deadLetterStream = deadLetters.name
     options = DeliveryOptions(settings, wants: plugin.wants)
-    streams = readers.map { ($0.streamName, $0.logUUID) }
     stateDirectory = "\(dataDirectory)/plugins/\(settings.name)"
     var logger = logger
     logger[metadataKey: "subscriber"] = "\(settings.name)"
     self.logger = logger
     let tracker = SettleTracker(
-      fresh: readers.map(\.cursor) + [replay.cursor, 1], policy: options.retry, order: options.order,
-      replayStream: readers.count + 1, seed: UInt64.random(in: 0...UInt64.max))
+      fresh: streams.map { _ in 1 } + [replay.cursor, 1], policy: options.retry, order: options.order,
+      replayStream: streams.count + 1, seed: UInt64.random(in: 0...UInt64.max))
     let bell = Doorbell()
     let publisher =
       publishTargets.isEmpty
       ? nil
       : Publisher(
         subscriber: settings.name, targets: publishTargets, pluginOutputs: plugin.outputs,
-        logs: readers.map(\.logUUID), cursors: readers.map(\.cursor) + [replay.cursor, 1], replay: replay,
+        logs: streams.map(\.logUUID), cursors: streams.map { _ in 1 } + [replay.cursor, 1], replay: replay,
         dataDirectory: dataDirectory, bell: bell)
     services = HostServices(
       subscriber: settings.name, hostVersion: hostVersion, stateDirectory: stateDirectory,
       isolation: plugin.isIsolated ? IsolationSettings(settings.isolation, options) : nil, publisher: publisher,
       tracker: tracker, bell: bell, logger: logger)
     worker = SubscriberWorker(
-      settings: settings, plugin: plugin, options: options, readers: readers, replay: replay, slot: slot,
+      settings: settings, plugin: plugin, options: options, streams: streams.count, replay: replay, slot: slot,
       services: services, shared: shared, deadLetters: deadLetters, logger: logger)
   }
 
   /// Makes the instance on its own thread and returns when the plugin's `create` has: a config that it refuses shows
-  /// here. What `start` needs of the world may come later; see `status`. When `create` takes longer than `limit`, its
-  /// thread is left behind, and the cursors are free for another. Called once.
-  package func start(limit: Int64 = Limits.pluginStartNanoseconds) throws(HostError) {
+  /// here. What `start` needs of the world may come later; see `status`. When `create` takes longer than `limit`, or than
+  /// `patience` lasts, its thread is left behind, and the cursors are free for another. Called once.
+  package func start(
+    limit: Int64 = Limits.pluginStartNanoseconds, patience: StartPatience? = nil
+  ) throws(HostError) {
     let failed = Paths.makePrivate(stateDirectory)
     guard failed == 0 else {
       throw HostError(subscriber: name, "can't make \(stateDirectory): \(String(cString: strerror(failed)))")
@@ -87,11 +105,7 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
         "the plugin changed signal handlers when it was loaded; they were put back",
         metadata: ["plugin": "\(plugin.path)", "signals": "\(plugin.changedSignals)"])
     }
-    let worker = worker
-    thread.withLock { thread in
-      precondition(thread == nil, "a subscriber is started once")
-      thread = OSThread(name: "sub \(name)") { worker.run() }
-    }
+    try startThread()
     let deadline = Clock.monotonic() + limit
     while true {
       switch shared.life.withLock({ $0.firstCreate }) {
@@ -100,22 +114,46 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
         _ = stop(deadline: deadline)
         throw error
       case nil:
-        guard shared.progress.wait(until: deadline) else {
-          let error = HostError(
-            subscriber: name, "create of plugin \(plugin.kind) did not return in \(limit / 1_000_000_000) s")
-          shared.stopDeadline.store(deadline, ordering: .releasing)
-          let isLate = shared.life.withLock { life in
-            defer { if life.firstCreate == nil { life.firstCreate = .failure(error) } }
-            return life.firstCreate == nil
-          }
-          guard isLate else { continue }
-          shared.enter(.stuck)
-          // The thread finds the failure before it touches a reader again, and then never does.
-          for reader in readers { reader.close() }
-          throw error
+        let look = min(deadline, Clock.monotonic() + Limits.watchdogNanoseconds)
+        guard !shared.progress.wait(until: look) else { continue }
+        if patience?.isOver == true {
+          try leaveInCreate(deadline, "create of plugin \(plugin.kind) was given up")
+        } else if look == deadline {
+          try leaveInCreate(
+            deadline, "create of plugin \(plugin.kind) did not return in \(limit / 1_000_000_000) s")
         }
       }
     }
+  }
+
+  private func startThread() throws(HostError) {
+    let worker = worker
+    do throws(OSThread.Failure) {
+      let started = try OSThread(starting: "sub \(name)") { worker.run() }
+      thread.withLock { thread in
+        precondition(thread == nil, "a subscriber is started once")
+        thread = started
+      }
+    } catch {
+      throw HostError(subscriber: name, error.description)
+    }
+  }
+
+  /// Throws, unless `create` has returned just now.
+  private func leaveInCreate(_ deadline: Int64, _ why: String) throws(HostError) {
+    let error = HostError(subscriber: name, why)
+    let isLate = shared.life.withLock { life in
+      guard life.firstCreate == nil else { return false }
+      life.firstCreate = .failure(error)
+      // One that has come to run is not asked to stop.
+      shared.stopDeadline.store(deadline, ordering: .releasing)
+      return true
+    }
+    guard isLate else { return }
+    shared.enter(.stuck)
+    // The thread finds the failure before it touches a reader again, and then never does.
+    for reader in shared.admitted ?? [] { reader.close() }
+    throw error
   }
 
   /// Ends the subscriber: the batch in the plugin's hands is finished, then drain, stop, destroy, and the cursors are
@@ -182,38 +220,85 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
   /// A call that is over its deadline is interrupted, once, and told; the daemon and its other subscribers go on as
   /// before. From the watchdog's thread. A process of its own has its own way.
   package func watch(now: Int64) {
-    guard !plugin.isIsolated, let (since, by) = shared.overdue(at: now) else { return }
-    guard interrupted.exchange(since, ordering: .relaxed) != since else { return }
+    guard !plugin.isIsolated, let overdue = shared.overdue(at: now) else { return }
+    guard interrupted.exchange(overdue.since, ordering: .relaxed) != overdue.since else { return }
+    guard interrupt() else {
+      // The next look tries again.
+      interrupted.store(0, ordering: .relaxed)
+      return
+    }
     logger.error(
       "the plugin does not return from a call, and is interrupted",
       metadata: [
-        "plugin": "\(plugin.path)", "for_ms": "\((now - since) / 1_000_000)", "over_by_ms": "\(by / 1_000_000)",
+        "plugin": "\(plugin.path)", "call": "\(overdue.call)", "for_ms": "\((now - overdue.since) / 1_000_000)",
+        "over_by_ms": "\(overdue.by / 1_000_000)",
       ])
-    interrupt()
   }
 
-  private func interrupt() {
-    guard let interrupt = plugin.table.interrupt else { return }
-    // Under the lock, so that `destroy` can't come in between.
-    shared.interruptible.withLock { address in
-      if address != 0 { interrupt(UnsafeMutableRawPointer(bitPattern: address)) }
+  /// Returns at once: `interrupt` is the plugin's own, and may hang as well, so it gets a thread of its own. While one is under
+  /// way there is no other. False: there is no thread to be had for it now.
+  @discardableResult
+  func interrupt() -> Bool {
+    guard !plugin.isIsolated else {
+      services.interruptProcess()
+      return true
+    }
+    guard let interrupt = plugin.table.interrupt, !isInterrupting.exchange(true, ordering: .acquiring) else {
+      return true
+    }
+    do throws(OSThread.Failure) {
+      _ = try OSThread(starting: "interrupt \(name)") { [self] in
+        CrashReport.noteThread(plugin.lastWords(of: name))
+        // Under the lock, so that `destroy` can't come in between.
+        shared.interruptible.withLock { address in
+          if address != 0 { interrupt(UnsafeMutableRawPointer(bitPattern: address)) }
+        }
+        isInterrupting.store(false, ordering: .releasing)
+      }
+      return true
+    } catch {
+      isInterrupting.store(false, ordering: .releasing)
+      return false
     }
   }
 
   // MARK: How it fares
 
+  /// Another instance follows when this one, which was left behind in its plugin, has ended: for its status.
+  package func noteComeback() { shared.life.withLock { $0.comesBack = true } }
+
+  /// Has `body` called when its thread is over, by that thread; at once if it is already. It must not block.
+  package func onEnd(_ body: @escaping @Sendable () -> Void) {
+    let isDone = shared.life.withLock { life in
+      if !life.isDone { life.awaitingEnd.append(body) }
+      return life.isDone
+    }
+    if isDone { body() }
+  }
+
+  /// Its thread is over.
+  package var hasEnded: Bool { shared.life.withLock { $0.isDone } }
+
   /// From any thread.
-  package var status: SubscriberStatus {
+  package var status: SubscriberStatus { status(now: Clock.monotonic()) }
+
+  func status(now: Int64) -> SubscriberStatus {
     var life = shared.life.withLock { $0 }
-    let now = Clock.monotonic()
-    if let (since, by) = shared.overdue(at: now), by > Limits.overdueCallNanoseconds {
+    // Its thread may not have seen yet that the process is gone.
+    if life.state == .running, services.hasCrashed { life.state = .waiting }
+    if let overdue = shared.overdue(at: now), overdue.by > Limits.overdueCallNanoseconds {
       life.state = .stuck
-      life.lastError = "the plugin has not returned from a call for \((now - since) / 1_000_000_000) s"
+      let seconds = (now - overdue.since) / 1_000_000_000
+      life.lastError = "the plugin has not returned from a call of \(overdue.call) for \(seconds) s"
+    }
+    if life.state == .stuck, life.comesBack {
+      life.lastError += (life.lastError.isEmpty ? "" : "; ") + "it is started again once its plugin returns"
     }
     let (health, reason) = services.health.withLock { $0 }
     let (counts, open, cursors) = services.tracker.withLock { tracker in
       (tracker.counts, tracker.openRecords, streams.indices.map { tracker.cursor(of: $0) })
     }
+    let readers = shared.admitted
     let last = shared.lastDelivery.load(ordering: .relaxed)
     return SubscriberStatus(
       name: name, plugin: plugin.kind, version: plugin.version, isIsolated: plugin.isIsolated, state: life.state,
@@ -224,12 +309,16 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
       unreadable: life.unreadable.min { $0.key < $1.key }?.value, deadLetterStream: deadLetterStream,
       lostLetters: life.lostLetters, cutLetters: life.cutLetters, published: services.publisher?.counts ?? [],
       replayed: life.replayed, replay: slot.current,
-      openRecords: open, lastDelivery: last == 0 ? 0 : Clock.wall() - (Clock.monotonic() - last),
+      openRecords: open, isInCall: shared.isInCall,
+      lastDelivery: last == 0 ? 0 : Clock.wall() - (Clock.monotonic() - last),
       streams: streams.indices.map { index in
         SubscriberStatus.Stream(
-          name: streams[index].name, logUUID: streams[index].logUUID, cursor: cursors[index],
+          name: streams[index].name, logUUID: streams[index].logUUID,
+          // The tracker learns where the reader stands when the thread takes it up.
+          cursor: max(cursors[index], readers?[index].cursor ?? 1),
           lag: life.isDone
-            ? StreamLag(records: 0, bytes: 0, ageNanoseconds: 0) : readers[index].lag)
+            ? StreamLag(records: 0, bytes: 0, ageNanoseconds: 0)
+            : readers?[index].lag ?? StreamLag(records: 0, bytes: 0, ageNanoseconds: 0))
       })
   }
 

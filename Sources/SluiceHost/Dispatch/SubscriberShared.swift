@@ -1,6 +1,18 @@
 import SluiceCore
 import Synchronization
 
+/// A function of a plugin's that may fail to return.
+enum PluginCall: UInt8 { case create = 1, start, deliver, gap, flush, reconfigure, drain, stop, destroy }
+
+/// A call that is over its deadline.
+struct OverdueCall {
+  var call: PluginCall
+  /// When it began, on the monotonic clock.
+  var since: Int64
+  /// How far it is over.
+  var by: Int64
+}
+
 /// What a subscriber's thread and those that watch or stop it have in common.
 final class SubscriberShared: Sendable {
   struct Life {
@@ -23,11 +35,18 @@ final class SubscriberShared: Sendable {
     var replayed = ReplayedRecords()
     /// What became of the first `create`: nil while it has not returned.
     var firstCreate: Result<Void, HostError>?
+    /// What the first `start` answered: nil while it has not.
+    var firstStart: Result<FirstStart, HostError>?
+    /// It was left behind, and is started again when its plugin has returned.
+    var comesBack = false
     /// The thread's body is over.
     var isDone = false
+    /// What is to be called then.
+    var awaitingEnd: [@Sendable () -> Void] = []
   }
 
   let life = Mutex(Life())
+  private let admission = Mutex<Admission?>(nil)
   private let reconfiguration = Mutex<Reconfiguration?>(nil)
   /// There may be one: so that looking costs an atomic load.
   private let isReconfigured = Atomic<Bool>(false)
@@ -42,10 +61,21 @@ final class SubscriberShared: Sendable {
   /// Of the call that the plugin is in, on the monotonic clock, `.max` if it has none; 0: it is in no call.
   private let callDeadline = Atomic<Int64>(0)
   private let callBegan = Atomic<Int64>(0)
+  private let callKind = Atomic<UInt8>(0)
   /// The plugin's instance while `interrupt` may be called on it, as a bit pattern; 0: there is none.
   let interruptible = Mutex<UInt>(0)
 
   var isStopping: Bool { stopDeadline.load(ordering: .acquiring) != 0 }
+
+  /// The readers that were handed over, whether or not the thread has taken them up. Nil: none were yet.
+  var admitted: [any StreamReader]? { admission.withLock { $0 }?.readers }
+
+  func admit(_ readers: Admission) {
+    admission.withLock { admission in
+      precondition(admission == nil, "a subscriber is given its readers once")
+      admission = readers
+    }
+  }
 
   func submit(_ wanted: Reconfiguration) {
     reconfiguration.withLock { $0 = wanted }
@@ -72,18 +102,28 @@ final class SubscriberShared: Sendable {
 
   /// Makes a call of the plugin's that is to return by `deadline`; `now` is when it begins.
   @inline(__always)
-  func call<Result>(from now: Int64, until deadline: Int64, _ body: () -> Result) -> Result {
-    callBegan.store(now, ordering: .relaxed)
+  func call<Result>(_ kind: PluginCall, from now: Int64, until deadline: Int64, _ body: () -> Result) -> Result {
+    // Behind the end of the call before, for who reads them: see `overdue`.
+    callBegan.store(now, ordering: .releasing)
+    callKind.store(kind.rawValue, ordering: .releasing)
     callDeadline.store(deadline, ordering: .releasing)
     defer { callDeadline.store(0, ordering: .releasing) }
     return body()
   }
 
-  /// When the call that is under way began, and how far it is over its deadline; nil: there is none that is.
-  func overdue(at now: Int64) -> (since: Int64, by: Int64)? {
+  /// A call of the plugin is under way.
+  var isInCall: Bool { callDeadline.load(ordering: .acquiring) > 0 }
+
+  /// The call that is under way, if it is over its deadline. Who reads something of the next call finds another deadline
+  /// afterwards, and such a call has only begun.
+  func overdue(at now: Int64) -> OverdueCall? {
     let deadline = callDeadline.load(ordering: .acquiring)
-    guard deadline > 0, now > deadline else { return nil }
-    return (callBegan.load(ordering: .relaxed), now - deadline)
+    guard deadline > 0, now > deadline, let call = PluginCall(rawValue: callKind.load(ordering: .acquiring)) else {
+      return nil
+    }
+    let since = callBegan.load(ordering: .acquiring)
+    guard callDeadline.load(ordering: .relaxed) == deadline else { return nil }
+    return OverdueCall(call: call, since: since, by: now - deadline)
   }
 
   func enter(_ state: SubscriberStatus.State) {

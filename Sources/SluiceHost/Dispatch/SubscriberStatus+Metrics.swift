@@ -33,9 +33,10 @@ extension SubscriberStatus {
       counter("retried_records", counts.retried, "Records that were to be delivered again."),
       MetricFamily(
         "sluice_subscriber_dead_letters_total", .counter, help: "Records that no delivery will settle, by cause.",
-        samples: [(RejectedRange.Cause.plugin, counts.rejected), (.attemptsExhausted, counts.exhausted)].map {
-          .init(subscriber + [("cause", $0.0.rawValue)], Double($0.1))
-        }),
+        samples: [
+          (RejectedRange.Cause.plugin, counts.rejected), (.attemptsExhausted, counts.exhausted),
+          (.crash, counts.crashed),
+        ].map { .init(subscriber + [("cause", $0.0.rawValue)], Double($0.1)) }),
       counter("lost_dead_letters", lostLetters, "Dead records that were gone before they could be kept."),
       counter("cut_dead_letters", cutLetters, "Dead letters that have not all of their record, which was too large."),
       counter("overdue_records", counts.overdue, "Records without a verdict at their ack deadline."),

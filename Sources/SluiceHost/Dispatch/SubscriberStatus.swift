@@ -62,6 +62,8 @@ package struct SubscriberStatus: Sendable {
   package var replayed: ReplayedRecords
   package var replay: StreamReplay?
   package var openRecords: Int
+  /// A call of its plugin is under way.
+  package var isInCall: Bool
   /// ns since 1970; 0 before the first.
   package var lastDelivery: Int64
   package var streams: [Stream]
@@ -73,6 +75,16 @@ package struct SubscriberStatus: Sendable {
   package var isReady: Bool {
     state == .running && held == nil && unreadable == nil && health != .down
       && failedDeliveries < UInt64(Limits.failedDeliveriesUntilNotReady)
+  }
+
+  /// Whether it is about to go on by itself: nothing has failed, and it is in its plugin, or has not given that the next
+  /// records yet. A plugin that has records and returned may wait for more of them.
+  package var isAtWork: Bool {
+    switch state {
+    case .created, .starting, .running:
+      failedStarts == 0 && failedDeliveries == 0 && held == nil && unreadable == nil && (isInCall || openRecords == 0)
+    case .draining, .stopped, .waiting, .stuck: false
+    }
   }
 
   /// Why not; nil if it is ready.

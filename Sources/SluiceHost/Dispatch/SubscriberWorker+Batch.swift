@@ -3,36 +3,62 @@ import Logging
 import SluiceCore
 import Synchronization
 
+/// Which of the fresh records that were read go to the plugin. `SubscriberWorker.builder` has their messages, and `offsets` tells
+/// which they are if `isSelected`, until something else is read.
+struct Choice {
+  /// Of the first; it has not been given out yet.
+  var token: UInt64
+  var count: Int
+  /// The range of the log that was looked through.
+  var first: UInt64
+  var last: UInt64
+  var bytes: Int
+  var isSelected: Bool
+}
+
 /// One batch, from what was read to what the plugin's answer means.
 extension SubscriberWorker {
-  /// What of the records read goes to the plugin, and under which tokens.
+  /// What goes to the plugin, and under which tokens.
   private struct Selection {
     var token: UInt64
     var count: Int
     var attempt: UInt32
     /// Of the range of the log that was looked through.
+    var firstLSN: UInt64
     var lastLSN: UInt64
   }
 
   func deliver(_ feed: StreamFeed, _ stream: Int, retrying: RetryRange?, room: Int, now: Int64) -> Turn {
+    dropAhead()
     let deadline = now + options.ackDeadlineNanoseconds
     let chosen =
       if let retrying {
         openRetry(feed, stream, retrying, ackDeadline: deadline, now: now)
       } else {
-        openFresh(feed, stream, room: room, ackDeadline: deadline)
+        open(choose(feed, room: room), stream, ackDeadline: deadline)
       }
     guard let chosen else {
       batch.release()
       return .served
     }
+    return hand(over: chosen, feed, stream, deadline: deadline, now: now)
+  }
+
+  /// Delivers what was read ahead, whose messages are made.
+  func deliver(_ choice: Choice, _ feed: StreamFeed, _ stream: Int, now: Int64) -> Turn {
+    let deadline = now + options.ackDeadlineNanoseconds
+    guard let chosen = open(choice, stream, ackDeadline: deadline) else { return .served }
+    return hand(over: chosen, feed, stream, deadline: deadline, now: now)
+  }
+
+  private func hand(over chosen: Selection, _ feed: StreamFeed, _ stream: Int, deadline: Int64, now: Int64) -> Turn {
     var descriptor = feed.batchTemplate
     descriptor.count = UInt32(chosen.count)
     descriptor.flags = chosen.attempt > 1 ? UInt32(SLU_BATCH_REDELIVERY) : 0
     descriptor.messages = UnsafePointer(builder.messages)
     descriptor.lease = chosen.token
     descriptor.lease_bytes = UInt64(batch.pin?.chargedBytes ?? 0)
-    descriptor.first_lsn = batch.firstLSN
+    descriptor.first_lsn = chosen.firstLSN
     descriptor.last_lsn = chosen.lastLSN
     descriptor.ack_deadline_ns = deadline
     if let replay = feed.replay { describe(replay, chosen.count, &descriptor) }
@@ -41,14 +67,17 @@ extension SubscriberWorker {
       services.tracker.withLock { $0.keepEventTimes(token: chosen.token, descriptor.messages, chosen.count) }
     }
     if chosen.attempt == 1 { feed.pace?.use(chosen.count) }
-    services.useCredit(chosen.count)
-    let creditEpoch = services.creditEpoch
+    let creditEpoch = services.credit.use(chosen.count)
     services.beginDelivery(lease: chosen.token, pin: batch.pin)
+    deliveredStream = stream
     let ingestTime = builder.messages.pointee.ingest_time_ns
-    let rc = shared.call(from: now, until: deadline) { plugin.table.deliver(instance, &descriptor, clearedError()) }
+    let rc = shared.call(.deliver, from: now, until: deadline) {
+      plugin.table.deliver(instance, &descriptor, clearedError())
+    }
     services.endDelivery()
     batch.release()
     let end = Clock.monotonic()
+    deliveryEnd = end
     shared.lastDelivery.store(end, ordering: .relaxed)
     shared.deliveryTimes.observe(Double(end - now) / 1e9)
     if chosen.attempt == 1, feed.replay == nil, feed.range == nil {
@@ -79,42 +108,45 @@ extension SubscriberWorker {
     nextToken = token + UInt64(offsets.count)
     // What is to come again was delivered before, so it matched.
     builder.fill(from: batch, offsets: offsets, token: token, attempt: range.attempt, names: feed.names)
-    return Selection(token: token, count: offsets.count, attempt: range.attempt, lastLSN: last)
+    return Selection(
+      token: token, count: offsets.count, attempt: range.attempt, firstLSN: batch.firstLSN, lastLSN: last)
   }
 
-  /// Nil if nothing of what was read matches: it is passed over.
-  private func openFresh(_ feed: StreamFeed, _ stream: Int, room: Int, ackDeadline: Int64) -> Selection? {
-    let (first, count) = (batch.firstLSN, batch.count)
+  /// Makes messages of what goes to the plugin of the fresh records in `batch`, as far as there is room.
+  func choose(_ feed: StreamFeed, room: Int) -> Choice {
     // Only this thread gives out tokens.
-    let token = nextToken
+    let (first, token) = (batch.firstLSN, nextToken)
     let isWithin = feed.range.map { batch.lastLSN <= $0.last } ?? true
     if feed.matcher == nil, isWithin, builder.fill(from: batch, token: token, attempt: 1, names: feed.names) {
-      let bytes = batch.bytes
-      let opened = services.tracker.withLock { tracker in
-        tracker.count(deliveredBytes: bytes)
-        return tracker.openFresh(stream: stream, first: first, count: count, ackDeadline: ackDeadline)
-      }
-      assert(opened == token)
-      nextToken += UInt64(count)
-      return Selection(token: token, count: count, attempt: 1, lastLSN: batch.lastLSN)
+      return Choice(
+        token: token, count: batch.count, first: first, last: batch.lastLSN, bytes: batch.bytes, isSelected: false)
     }
     let last = select(feed, room: room)
     // What does not fit any more does not wait for company.
     if last < batch.lastLSN { feed.mayHaveMore = true }
-    guard !offsets.isEmpty else {
-      services.tracker.withLock { $0.pass(stream: stream, first: first, through: last) }
-      return nil
-    }
     builder.fill(from: batch, offsets: offsets, token: token, attempt: 1, names: feed.names)
     let bytes = offsets.reduce(0) { $0 + batch[Int($1)].length }
-    let opened = services.tracker.withLock { tracker in
-      tracker.count(deliveredBytes: bytes)
+    return Choice(token: token, count: offsets.count, first: first, last: last, bytes: bytes, isSelected: true)
+  }
+
+  /// Nil if nothing of what was read matches: it is passed over.
+  private func open(_ choice: Choice, _ stream: Int, ackDeadline: Int64) -> Selection? {
+    let opened = services.tracker.withLock { tracker -> UInt64? in
+      guard choice.count > 0 else {
+        tracker.pass(stream: stream, first: choice.first, through: choice.last)
+        return nil
+      }
+      tracker.count(deliveredBytes: choice.bytes)
+      guard choice.isSelected else {
+        return tracker.openFresh(stream: stream, first: choice.first, count: choice.count, ackDeadline: ackDeadline)
+      }
       return tracker.openSelected(
-        stream: stream, first: first, through: last, offsets: offsets, ackDeadline: ackDeadline)
+        stream: stream, first: choice.first, through: choice.last, offsets: offsets, ackDeadline: ackDeadline)
     }
-    assert(opened == token)
-    nextToken += UInt64(offsets.count)
-    return Selection(token: token, count: offsets.count, attempt: 1, lastLSN: last)
+    guard let opened else { return nil }
+    assert(opened == choice.token)
+    nextToken += UInt64(choice.count)
+    return Selection(token: opened, count: choice.count, attempt: 1, firstLSN: choice.first, lastLSN: choice.last)
   }
 
   /// Puts the matching records into `offsets`, as far as there is room. Returns the last LSN that was looked at.
@@ -152,14 +184,14 @@ extension SubscriberWorker {
       return .served
     case .busy:
       services.tracker.withLock { _ = $0.finish(token: token, .busy, now: now) }
-      services.returnCredit(count, since: creditEpoch)
+      services.credit.giveBack(count, to: creditEpoch)
       failures = min(failures + 1, 64)
       pausedUntil = now + options.retry.delay(afterAttempt: failures, random: jitter.next())
       busySince = creditEpoch
       return .served
     default:
       if services.hasCrashed {
-        let why = suspectOpenRecords()
+        let why = suspectOpenRecords(now: now)
         // That is no verdict on them.
         services.tracker.withLock { _ = $0.finish(token: token, .busy, now: now) }
         return .broken(why)

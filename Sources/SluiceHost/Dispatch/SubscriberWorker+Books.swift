@@ -6,6 +6,7 @@ import Synchronization
 extension SubscriberWorker {
   /// Brings tracker, dead letters and cursors up to date.
   func keepBooks(now: Int64) {
+    guard !feeds.isEmpty else { return }
     services.publisher?.endHolds(services.tracker)
     let (overdue, hasRejected) = services.tracker.withLock { tracker -> (Int, Bool) in
       let overdue = tracker.earliestAckDeadline <= now ? tracker.expire(now: now) : 0
@@ -22,7 +23,10 @@ extension SubscriberWorker {
     }
     forgetSuspects()
     bookReplay()
-    for (stream, feed) in feeds.enumerated() where cursors[stream] > feed.reader.cursor {
+    for stream in feeds.indices where cursors[stream] != booked[stream] {
+      booked[stream] = cursors[stream]
+      let feed = feeds[stream]
+      guard cursors[stream] > feed.reader.cursor else { continue }
       // After a retry the reader stands below records that were read, and settled, before.
       if feed.reader.position < cursors[stream] { feed.reader.seek(to: cursors[stream]) }
       feed.reader.settle(below: cursors[stream])

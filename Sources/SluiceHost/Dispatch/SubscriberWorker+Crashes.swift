@@ -6,10 +6,21 @@ import Synchronization
 extension SubscriberWorker {
   /// Suspects what was in the plugin's hands; a record that has killed it too often goes to the dead letters. Returns what
   /// happened.
-  func suspectOpenRecords() -> String {
-    let why = "the plugin's process \(services.takeCrash() ?? "ended")"
+  func suspectOpenRecords(now: Int64) -> String {
+    let death = services.takeCrash() ?? ProcessDeath(why: "ended")
+    let why = "the plugin's process \(death.why)"
     note(why)
     let hands = services.tracker.withLock { $0.hands }
+    if death.isLate, hands.count == 1, let hand = hands.first, hand.count == 1 {
+      suspects.failed(hand)
+      services.tracker.withLock { tracker in
+        why.withBytes {
+          tracker.fail(
+            stream: hand.stream, lsn: hand.first, now: now, reason: $0.raw(limit: Limits.maxVerdictReasonBytes))
+        }
+      }
+      return why
+    }
     guard let condemned = suspects.died(with: hands) else {
       if !suspects.isEmpty {
         let shown = hands.map { "\(feeds[$0.stream].reader.streamName) \($0.first)...\($0.last)" }

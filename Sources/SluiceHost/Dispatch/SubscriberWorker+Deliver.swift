@@ -14,19 +14,22 @@ extension SubscriberWorker {
 
   /// Delivers until the subscriber is to end or the instance is of no more use.
   func deliverUntilAsked() -> Ending {
+    deliveryEnd = 0
     while !shared.isStopping {
-      let now = Clock.monotonic()
+      let now = deliveryEnd > 0 ? deliveryEnd : Clock.monotonic()
+      deliveryEnd = 0
       keepBooks(now: now)
-      if services.hasCrashed { return .broken(suspectOpenRecords()) }
-      reconfigureIfAsked(now: now)
+      if services.hasCrashed { return .broken(suspectOpenRecords(now: now)) }
+      if let why = reconfigureIfAsked(now: now) { return .broken(why) }
       takeUpReplay(now: now)
       var wake = booksDue
       if isPaused(now: now) {
         wake = min(wake, pausedUntil)
       } else {
         var served = false
+        let first = ahead?.stream ?? turn
         for step in 0..<feeds.count where !served {
-          let stream = (turn + step) % feeds.count
+          let stream = (first + step) % feeds.count
           guard mayHaveWork(feeds[stream]) else { continue }
           switch serve(stream, now: now) {
           case .served:
@@ -51,7 +54,7 @@ extension SubscriberWorker {
 
   private func isPaused(now: Int64) -> Bool {
     guard pausedUntil > now else { return false }
-    guard let busySince, services.creditEpoch != busySince else { return true }
+    guard let busySince, services.credit.epoch != busySince else { return true }
     pausedUntil = 0
     return false
   }
@@ -63,7 +66,7 @@ extension SubscriberWorker {
     guard feed.holdUntil <= now else { return .later(feed.holdUntil) }
     let pace = feed.paced(now: now)
     let plan = services.tracker.withLock { tracker -> (StreamPlan, UInt64, Int) in
-      var room = min(options.records, options.maxInflight - tracker.openRecords, services.room)
+      var room = min(options.records, options.maxInflight - tracker.openRecords, services.credit.room)
       if !suspects.isEmpty {
         guard tracker.openBatches == 0 else { return (.hold(until: tracker.earliestAckDeadline), 0, 0) }
         room = min(room, suspects.most(of: stream))
@@ -79,6 +82,11 @@ extension SubscriberWorker {
       feed.reader.seek(to: range.first)
       return read(feed, stream, room: room, retrying: range, now: now)
     case (.fresh, let first, let room):
+      switch takeAhead(stream, first: first, room: room) {
+      case .records(let choice): return deliver(choice, feed, stream, now: now)
+      case .gap(let first, let last, let reason): return tellGap(feed, stream, first: first, last: last, reason)
+      case nil: break
+      }
       if feed.reader.position != first { feed.reader.seek(to: first) }
       // Replays are all there already.
       if feed.replay != nil { return read(feed, stream, room: room, retrying: nil, now: now) }
@@ -96,7 +104,7 @@ extension SubscriberWorker {
   }
 
   /// How much of the log is read at a time: with `match` there is more to look through than to deliver.
-  private func reach(of feed: StreamFeed, room: Int) -> (records: Int, bytes: Int) {
+  func reach(of feed: StreamFeed, room: Int) -> (records: Int, bytes: Int) {
     let (records, bytes) =
       feed.matcher == nil ? (room, options.bytes) : (batch.capacity, max(options.bytes, Limits.matchScanBytes))
     guard let last = feed.range?.last else { return (records, bytes) }
@@ -117,8 +125,7 @@ extension SubscriberWorker {
     }
     switch outcome {
     case .records:
-      feed.lingerUntil = nil
-      feed.mayHaveMore = batch.count == records
+      feed.noteRecords(mayHaveMore: batch.count == records)
       if let retrying, batch.firstLSN > retrying.first {
         let next = batch.firstLSN
         batch.release()
@@ -197,7 +204,7 @@ extension SubscriberWorker {
     guard let tell = plugin.table.gap else { return .served }
     var gap = feed.gap(first: first, last: last, reason)
     let now = Clock.monotonic()
-    let rc = shared.call(from: now, until: now + options.ackDeadlineNanoseconds) {
+    let rc = shared.call(.gap, from: now, until: now + options.ackDeadlineNanoseconds) {
       tell(instance, &gap, clearedError())
     }
     guard rc < 0 else { return .served }

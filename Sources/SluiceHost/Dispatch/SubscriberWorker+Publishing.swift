@@ -5,9 +5,9 @@ import Synchronization
 /// What the subscriber's thread does for what the plugin publishes.
 extension SubscriberWorker {
   /// Before the plugin may publish: opens the ways into the streams, and looks for what it has published of records that
-  /// will be delivered again. False: the subscriber is to end.
-  func openPublisher() -> Bool {
-    guard let publisher = services.publisher, !isPublisherOpen else { return true }
+  /// will be delivered again. Not nil: the subscriber is to end.
+  func openPublisher() -> Ending? {
+    guard let publisher = services.publisher, !isPublisherOpen else { return nil }
     var attempt: UInt32 = 0
     while !shared.isStopping {
       do throws(StreamReadError) {
@@ -15,7 +15,7 @@ extension SubscriberWorker {
         isPublisherOpen = try publisher.open { [shared] in shared.isStopping }
         let took = (Clock.monotonic() - begin) / 1_000_000
         if took > 1000 { logger.notice("looked for what was published already", metadata: ["ms": "\(took)"]) }
-        return isPublisherOpen
+        return isPublisherOpen ? nil : .asked
       } catch {
         note("\(error)")
         attempt = min(attempt + 1, 64)
@@ -23,7 +23,7 @@ extension SubscriberWorker {
         sleep(until: Clock.monotonic() + options.retry.delay(afterAttempt: attempt, random: jitter.next()))
       }
     }
-    return false
+    return .asked
   }
 
   /// Part of the books: lets go of what can't come again, and writes down from where on children lie.

@@ -10,6 +10,7 @@ extension SubscriberWorker {
     feeds.append(StreamFeed(next.reader, match: match, range: next, now: now))
     services.tracker.withLock { $0.restart(stream: rangeStream, at: next.first) }
     cursors[rangeStream] = next.first
+    booked[rangeStream] = next.first
     services.publisher?.beginReplay(of: next.reader.logUUID, at: next.first)
     replayed = ReplayedRecords()
     next.begin(services.bell)
@@ -23,7 +24,7 @@ extension SubscriberWorker {
 
   /// Counts what the replay has come to, as part of the books.
   func bookReplay() {
-    guard let range = feeds.last?.range else { return }
+    guard feeds.count > rangeStream, let range = feeds[rangeStream].range else { return }
     let (rejected, records) = services.tracker.withLock { tracker in
       if range.isCancelled { tracker.giveUp(stream: rangeStream, through: range.last) }
       let rejected = tracker.rejectedRanges(of: rangeStream)
@@ -41,7 +42,9 @@ extension SubscriberWorker {
 
   /// Lets go of a replay all of whose records are settled, or that was cancelled and is in nobody's hands.
   func endReplayIfDone() {
-    guard let range = feeds.last?.range, cursors[rangeStream] > range.last else { return }
+    guard feeds.count > rangeStream, let range = feeds[rangeStream].range, cursors[rangeStream] > range.last else {
+      return
+    }
     dropReplay()
     range.end(.completed)
     slot.clear()

@@ -1,11 +1,12 @@
 // One subscriber's thread. Everything that the ABI tags [inst] is called here, in this order:
 //
-//   ┌► create ──► start ──► deliver, gap … ──► drain ──► stop ──► destroy ─► end
-//   │    │          │ ▲           │                        ▲
-//   │    │ fails    │ └ retryable │ fatal                  │
-//   │    ▼          ▼             ▼                        │
-//   └─ pause ◄── stop, destroy ◄──┘        asked to end ───┘
+//   ┌► create ──► start ──► gate ──► deliver, gap … ──► drain ──► stop ──► destroy ─► end
+//   │    │          │ ▲                    │                        ▲
+//   │    │ fails    │ └ retryable          │ fatal                  │
+//   │    ▼          ▼                      ▼                        │
+//   └─ pause ◄── stop, destroy ◄───────────┘        asked to end ───┘
 //
+// At the gate a successor waits until the cursors are its own (Handover.swift); the first of a name passes at once.
 // The pauses grow with each failure in a row, as `retry` says. Between two deliveries the thread puts the books in
 // order: what is overdue comes again, rejected records go to the dead letter sink, cursors move up to the lowest
 // record that is not settled. It sleeps on one doorbell, rung by the log, by verdicts from other threads, by
@@ -25,8 +26,8 @@ final class SubscriberWorker: @unchecked Sendable {
   let services: HostServices
   let shared: SubscriberShared
   /// The streams, behind them the records that an operator wants delivered again, and while there is one the part of a
-  /// stream.
-  var feeds: [StreamFeed]
+  /// stream. None before the readers are taken up.
+  var feeds: [StreamFeed] = []
   let replay: ReplayQueue
   let slot: ReplaySlot
   /// The places of these two among the streams.
@@ -50,7 +51,7 @@ final class SubscriberWorker: @unchecked Sendable {
   var jitter = JitterSource(seed: UInt64.random(in: 0...UInt64.max))
   /// No delivery before this time.
   var pausedUntil: Int64 = 0
-  /// `services.creditEpoch` when the plugin was last busy: a later one ends the pause. nil: it was not.
+  /// `services.credit.epoch` when the plugin was last busy: a later one ends the pause. nil: it was not.
   var busySince: UInt64?
   /// Deliveries that failed, or were put off, in a row.
   var failures: UInt32 = 0
@@ -59,12 +60,20 @@ final class SubscriberWorker: @unchecked Sendable {
   /// Nothing is delivered: the dead letters do not get away.
   var isHeld = false
   /// Where each stream's cursor may stand, when the books were last looked at.
-  var cursors: [UInt64]
+  var cursors: [UInt64] = []
+  /// What of these the readers were told.
+  var booked: [UInt64] = []
+  /// Of the last round, if something was delivered in it: when the next begins. 0: nothing was.
+  var deliveryEnd: Int64 = 0
+  /// Whose batch the plugin has.
+  var deliveredStream = 0
   /// The stream whose turn it is.
   var turn = 0
   /// What may have killed the plugin's process.
   var suspects = CrashSuspects()
   var isPublisherOpen = false
+  /// Only with a plugin in a process of its own.
+  var ahead: ReadAhead?
   /// Why the floors were last not written.
   var floorsFailure: String?
 
@@ -77,7 +86,7 @@ final class SubscriberWorker: @unchecked Sendable {
   private var isAbandoned = false
 
   init(
-    settings: SubscriberSettings, plugin: LoadedPlugin, options: DeliveryOptions, readers: [any StreamReader],
+    settings: SubscriberSettings, plugin: LoadedPlugin, options: DeliveryOptions, streams: Int,
     replay: ReplayQueue, slot: ReplaySlot, services: HostServices, shared: SubscriberShared,
     deadLetters: any DeadLetterSink, logger: Logger
   ) {
@@ -91,12 +100,10 @@ final class SubscriberWorker: @unchecked Sendable {
     self.replay = replay
     self.slot = slot
     match = settings.match
-    queueStream = readers.count
-    rangeStream = readers.count + 1
-    feeds = readers.map { StreamFeed($0, match: settings.match) } + [StreamFeed(replay)]
-    cursors = feeds.map(\.reader.cursor) + [1]
+    queueStream = streams
+    rangeStream = streams + 1
     desk = DeadLetterDesk(
-      subscriber: settings.name, streams: readers.count, sink: deadLetters, bell: services.bell, logger: logger)
+      subscriber: settings.name, streams: streams, sink: deadLetters, bell: services.bell, logger: logger)
     let isSelective = settings.match != nil
     batch = RecordBatch(capacity: isSelective ? max(options.records, Limits.matchScanRecords) : options.records)
     builder = MessageBuilder(capacity: options.records)
@@ -112,18 +119,15 @@ final class SubscriberWorker: @unchecked Sendable {
   /// The thread's body.
   func run() {
     services.adoptThread()
-    if !plugin.isIsolated {
-      CrashReport.noteThread(
-        "sluice: a crash in the code of plugin \(plugin.path), of subscriber \(name). "
-          + "With `isolation: process` it would have ended a process of its own only.\n")
-    }
-    for feed in feeds { feed.reader.setDoorbell(services.bell) }
+    if plugin.isIsolated { services.setWork { [unowned self] in readAhead(behind: deliveredStream) } }
+    if !plugin.isIsolated { CrashReport.noteThread(plugin.lastWords(of: name)) }
+    takeUpReaders()
     var broken: UInt32 = 0
     while !shared.isStopping {
       let delivered = services.tracker.withLock { $0.counts.acked }
       guard case .broken(let why) = live() else { break }
       if services.tracker.withLock({ $0.counts.acked }) != delivered { broken = 0 }
-      if case .failure = shared.life.withLock({ $0.firstCreate }) { break }
+      if isGivenUp { break }
       broken = min(broken + 1, 64)
       shared.life.withLock { life in
         life.lastError = why
@@ -138,30 +142,50 @@ final class SubscriberWorker: @unchecked Sendable {
     leave()
   }
 
+  /// Nobody wants another instance: the first `create` failed, or the first `start` of one that has no readers yet.
+  private var isGivenUp: Bool {
+    let (create, start) = shared.life.withLock { ($0.firstCreate, $0.firstStart) }
+    if case .failure = create { return true }
+    if case .failure = start { return shared.admitted == nil }
+    return false
+  }
+
   /// One instance, from `create` to `destroy`.
   private func live() -> Ending {
     shared.enter(.starting)
     if let failure = create() { return .broken(failure) }
-    var ending = start()
-    if ending == nil {
-      shared.enter(.running)
-      shared.life.withLock { life in
-        life.failedStarts = 0
-        life.failedDeliveries = 0
-      }
-      let end = deliverUntilAsked()
-      if case .asked = end { drain() }
-      ending = end
+    let ending = start() ?? awaitReaders() ?? openPublisher() ?? deliverAndDrain()
+    // What is of no more use does not show as running, however long its end takes.
+    if case .broken(let why) = ending {
+      note(why)
+      shared.enter(.waiting)
     }
     stopInstance()
-    return ending ?? .asked
+    return ending
+  }
+
+  /// Returns when the subscriber is to end or the instance is of no more use.
+  private func deliverAndDrain() -> Ending {
+    shared.enter(.running)
+    shared.life.withLock { life in
+      life.failedStarts = 0
+      life.failedDeliveries = 0
+    }
+    let ending = deliverUntilAsked()
+    if case .asked = ending { drain() }
+    return ending
   }
 
   private func create() -> String? {
     var made: UnsafeMutableRawPointer?
+    let now = Clock.monotonic()
     let rc = configJSON.withBytes { config in
-      plugin.table.create(plugin.original, services.table, config, &made, clearedError())
+      shared.call(.create, from: now, until: now + Limits.pluginStartNanoseconds) {
+        plugin.table.create(plugin.original, services.table, config, &made, clearedError())
+      }
     }
+    // It may have put handlers of its own in place of those that tell of a crash.
+    if !plugin.isIsolated { PluginCrashes.reportAgain() }
     let failure = rc == SLU_OK ? nil : "create answered " + error.pointee.description(of: rc)
     isAbandoned = shared.life.withLock { life in
       if case .failure = life.firstCreate { return true }
@@ -172,10 +196,14 @@ final class SubscriberWorker: @unchecked Sendable {
     }
     shared.progress.ring()
     if isAbandoned {
-      if failure == nil { plugin.table.destroy(made) }
+      if failure == nil { callEnding(.destroy) { plugin.table.destroy(made) } }
       return "create returned when nobody waited for it any more"
     }
-    guard failure == nil else { return failure }
+    guard failure == nil else {
+      // It is told with the failure: the next instance has not crashed.
+      _ = services.takeCrash()
+      return failure
+    }
     instance = made
     shared.interruptible.withLock { $0 = UInt(bitPattern: made) }
     return nil
@@ -183,26 +211,37 @@ final class SubscriberWorker: @unchecked Sendable {
 
   /// Calls `start` until it succeeds. Something else than nil: it never will, or the subscriber is to end.
   private func start() -> Ending? {
-    guard openPublisher() else { return .asked }
-    guard let start = plugin.table.start else { return nil }
+    guard let start = plugin.table.start else {
+      noteStart(.success(.running))
+      return nil
+    }
     var attempt: UInt32 = 0
     while true {
       let now = Clock.monotonic()
       let deadline = now + Limits.pluginStartNanoseconds
-      let rc = shared.call(from: now, until: deadline) { start(instance, deadline, clearedError()) }
-      if rc == SLU_OK { return nil }
+      let rc = shared.call(.start, from: now, until: deadline) { start(instance, deadline, clearedError()) }
+      if !plugin.isIsolated { PluginCrashes.reportAgain() }
+      if rc == SLU_OK {
+        noteStart(.success(.running))
+        return nil
+      }
       let why = "start answered " + error.pointee.description(of: rc)
       shared.life.withLock { life in
         life.lastError = why
         life.failedStarts += 1
       }
       if shared.isStopping { return .asked }
-      guard ReturnCode(rc) == .retryable || ReturnCode(rc) == .timeout else { return .broken(why) }
+      guard ReturnCode(rc) == .retryable || ReturnCode(rc) == .timeout else {
+        noteStart(.failure(HostError(subscriber: name, why)))
+        return .broken(why)
+      }
+      noteStart(.success(.retrying(why)))
       attempt = min(attempt + 1, 64)
       let pause = options.retry.delay(afterAttempt: attempt, random: jitter.next())
       logger.warning("not started yet", metadata: ["why": "\(why)", "again_in_ms": "\(pause / 1_000_000)"])
       shared.enter(.waiting)
       sleep(until: Clock.monotonic() + pause)
+      takeUpReaders()
       if shared.isStopping { return .asked }
       shared.enter(.starting)
     }
@@ -211,7 +250,10 @@ final class SubscriberWorker: @unchecked Sendable {
   private func drain() {
     shared.enter(.draining)
     guard let drain = plugin.table.drain ?? plugin.table.flush else { return }
-    let rc = drain(instance, shared.stopDeadline.load(ordering: .acquiring), clearedError())
+    let deadline = shared.stopDeadline.load(ordering: .acquiring)
+    let rc = shared.call(.drain, from: Clock.monotonic(), until: deadline) {
+      drain(instance, deadline, clearedError())
+    }
     if rc != SLU_OK {
       logger.warning("drain did not end", metadata: ["why": "\(error.pointee.description(of: rc))"])
     }
@@ -219,12 +261,16 @@ final class SubscriberWorker: @unchecked Sendable {
 
   /// `stop`, if `start` was ever called, and `destroy`. Every token dies.
   private func stopInstance() {
+    dropAhead()
     if let stop = plugin.table.stop {
-      let rc = stop(instance, clearedError())
+      let rc = callEnding(.stop) { stop(instance, clearedError()) }
       if rc != SLU_OK { logger.warning("stop failed", metadata: ["why": "\(error.pointee.description(of: rc))"]) }
     }
-    shared.interruptible.withLock { $0 = 0 }
-    plugin.table.destroy(instance)
+    callEnding(.destroy) {
+      // Waits for an `interrupt` that is under way.
+      shared.interruptible.withLock { $0 = 0 }
+      plugin.table.destroy(instance)
+    }
     instance = nil
     _ = services.takeCrash()
     // Verdicts that came until here count.
@@ -236,9 +282,16 @@ final class SubscriberWorker: @unchecked Sendable {
     failures = 0
   }
 
+  private func callEnding<Result>(_ call: PluginCall, _ body: () -> Result) -> Result {
+    let now = Clock.monotonic()
+    return shared.call(call, from: now, until: now + Limits.drainNanoseconds, body)
+  }
+
   /// The subscriber ends: cursors are written, readers closed.
   private func leave() {
     if isAbandoned { return end() }
+    takeUpReaders()
+    guard !feeds.isEmpty else { return end() }
     keepBooks(now: Clock.monotonic())
     waitForDeadLetters()
     waitForPublished()
@@ -256,14 +309,18 @@ final class SubscriberWorker: @unchecked Sendable {
 
   private func end() {
     closePublisher()
-    shared.life.withLock { life in
+    services.setWork(nil)
+    let awaitingEnd = shared.life.withLock { life in
       life.isDone = true
       if life.state != .stuck { life.state = .stopped }
+      defer { life.awaitingEnd = [] }
+      return life.awaitingEnd
     }
     // Who left the thread behind has closed the others.
     closeReplay()
-    if isAbandoned { replay.close() } else { for feed in feeds { feed.reader.close() } }
+    if feeds.isEmpty || isAbandoned { replay.close() } else { for feed in feeds { feed.reader.close() } }
     shared.progress.ring()
+    for body in awaitingEnd { body() }
   }
 
   // MARK: Small things

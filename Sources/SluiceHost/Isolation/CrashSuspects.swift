@@ -5,6 +5,8 @@
 //   n > 1 records of one batch in its hands     that batch              alone, at most ⌈n/2⌉ records at a time
 //   one record in its hands, the first time     that record             alone
 //   … for the second time                       – it is condemned       –
+//   … and was killed over a deadline            – it has failed         as what failed: what it waited for may be at fault, so
+//                                                                       it is given up when its attempts are used up
 //   several batches in its hands                all of them             alone, as they were
 //
 // "Alone": with no other record in the plugin's hands, so that the next death tells. What is settled is suspected no more.
@@ -52,6 +54,9 @@ struct CrashSuspects {
     suspicions[hand.stream] = Suspicion(first: hand.first, last: hand.last, most: (hand.count + 1) / 2)
     return nil
   }
+
+  /// It was the only one when the process was killed over a deadline.
+  mutating func failed(_ hand: Hand) { suspicions[hand.stream] = nil }
 
   /// How many records of `stream` may be delivered at a time.
   func most(of stream: Int) -> Int { suspicions[stream]?.most ?? .max }

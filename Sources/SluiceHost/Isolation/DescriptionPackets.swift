@@ -89,11 +89,14 @@ extension RemoteDescription {
     major = try packet.number()
     abiMinor = try packet.number()
     changedSignals = []
-    for _ in 0..<(try packet.count(least: 4)) { changedSignals.append(try packet.number()) }
+    let signals = try packet.count(least: 4)
+    guard signals <= Limits.maxSignals else { throw PacketFault.broken }
+    for _ in 0..<signals { changedSignals.append(try packet.number()) }
     kinds = []
     let count = try packet.count(least: 4)
-    guard (1...Limits.maxKindsPerModule).contains(count) else { throw PacketFault() }
+    guard (1...Limits.maxKindsPerModule).contains(count) else { throw PacketFault.broken }
     for _ in 0..<count { kinds.append(try Kind(&packet)) }
+    try packet.end()
   }
 }
 
@@ -104,12 +107,13 @@ extension RemoteDescription.Kind {
     schemaJSON = try packet.text(limit: Limits.maxPluginSchemaBytes)
     outputs = []
     let count = try packet.count(least: 4)
-    guard count <= Limits.maxPluginOutputs else { throw PacketFault() }
+    guard count <= Limits.maxPluginOutputs else { throw PacketFault.broken }
     for _ in 0..<count { outputs.append(try packet.text(limit: Limits.maxPluginKindBytes)) }
     guard ModuleReader.isName(kind, also: "-"), outputs.allSatisfy({ ModuleReader.isName($0, also: "-_") }) else {
-      throw PacketFault()
+      throw PacketFault.broken
     }
     flags = try packet.number()
+    guard flags & ~UInt32(SLU_F_EXCLUSIVE | SLU_F_PROCESS_ONLY) == 0 else { throw PacketFault.broken }
     wants = LoadedPlugin.Wants(
       records: try packet.number(), bytes: try packet.number(), lingerMilliseconds: try packet.number(),
       maxInflight: try packet.number(), ackDeadlineMilliseconds: try packet.number())

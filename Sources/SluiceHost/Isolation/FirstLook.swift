@@ -13,14 +13,21 @@ struct FirstLook {
   }
 
   let runner: String
+  /// Who looks; "": the daemon's own.
+  private let user: String
+
+  /// Only root can look as somebody else; another daemon's user has none to give, and a topology that asks for it is refused.
+  init(runner: String, user: String? = nil) {
+    self.runner = runner
+    self.user = geteuid() == 0 ? user ?? "" : ""
+  }
 
   /// What the module says of itself. `path`: the copy; `name`: how messages call it.
   func describe(_ path: String, calling name: String) throws(PluginLoadError) -> RemoteDescription {
     let answer: Answer
     do throws(PluginProcess.Failure) {
-      answer = try ask(.describe) { packet in
-        packet.put(path)
-        packet.put(name)
+      answer = try ask(.describe, of: path) { packet, path in
+        for text in [path, name, user] { packet.put(text) }
       }
     } catch {
       throw PluginLoadError(
@@ -30,7 +37,10 @@ struct FirstLook {
     var more = answer.more
     let nonsense = PluginLoadError(.badTable, "\(name) describes itself in a way that makes no sense", remedy: "")
     guard answer.rc == SLU_OK else {
-      guard let code = (try? more.text()).flatMap(PluginLoadError.Code.init), let remedy = try? more.text() else {
+      let limit = Limits.maxPluginTextBytes
+      guard let code = (try? more.text(limit: limit)).flatMap(PluginLoadError.Code.init),
+        let remedy = try? more.text(limit: limit)
+      else {
         throw nonsense
       }
       throw PluginLoadError(code, answer.message, remedy: remedy)
@@ -43,8 +53,13 @@ struct FirstLook {
     _ module: IsolatedModule, config: String
   ) -> Result<(slu_rc, [Finding]), PluginProcess.Failure> {
     Result { () throws(PluginProcess.Failure) in
-      let answer = try ask(.validate) { packet in
-        for text in [module.path, module.name, module.kind, config] { packet.put(text) }
+      do throws(PluginLoadError) {
+        try module.makeSure()
+      } catch {
+        throw PluginProcess.Failure(message: error.description)
+      }
+      let answer = try ask(.validate, of: module.path) { packet, path in
+        for text in [path, module.name, module.kind, user, config] { packet.put(text) }
       }
       if answer.rc != SLU_OK, answer.findings.isEmpty, !answer.message.isEmpty {
         throw PluginProcess.Failure(message: answer.message)
@@ -60,33 +75,53 @@ struct FirstLook {
     var more: PacketReader
   }
 
-  /// One process, one question. Fails with what became of the process, and what it was doing.
+  /// One process, one question. Fails with what became of the process, and what it was doing. `body` is given the path that the
+  /// process loads: another user can't pass the daemon's own directories, and is given the module's.
   private func ask(
-    _ kind: PacketKind, _ body: (inout PacketWriter) -> Void
+    _ kind: PacketKind, of path: String, _ body: (inout PacketWriter, String) -> Void
   ) throws(PluginProcess.Failure) -> Answer {
-    let process = try PluginProcess(executable: runner, environment: [PluginProcess.quietCrashes])
+    let (directory, name) = Paths.split(path)
+    let opened = user.isEmpty ? [] : [open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)]
+    defer { for directory in opened where directory >= 0 { close(directory) } }
+    let process = try PluginProcess(
+      executable: runner, directories: opened, environment: [PluginProcess.quietCrashes])
+    FirstLook.underWay.withLock { $0?[process.pid] = process }
+    defer { FirstLook.underWay.withLock { $0?[process.pid] = nil } }
+    guard FirstLook.underWay.withLock({ $0 != nil }) else { throw PluginProcess.Failure(message: FirstLook.tooLate) }
     var packet = PacketWriter()
     packet.begin(kind)
-    body(&packet)
+    body(&packet, user.isEmpty ? path : PluginRunner.path(inModule: name))
     packet.end()
-    process.channel.send(packet.bytes)
-    let watch = Watch(process)
+    let watch = try Watch(process)
     defer { watch.end() }
+    // Who does not read is killed as well.
+    process.channel.send(packet.bytes)
+    let limit = Limits.maxPluginTextBytes
     var phase = "it was loaded"
+    var steps = 0
     var findings: [Finding] = []
     do throws(PacketFault) {
       while let packet = try process.channel.receive() {
         var payload = packet.payload
         switch packet.kind {
-        case .phase: phase = try payload.text()
+        case .phase:
+          phase = try payload.text(limit: limit)
+          try payload.end()
+          steps += 1
+          // Each moves the deadline.
+          guard steps <= Limits.maxFirstLookSteps else { throw PacketFault.broken }
+          watch.beginStep()
         case .finding:
-          findings.append(
-            Finding(severity: try payload.number(), pointer: try payload.text(), text: try payload.text()))
+          let finding = Finding(
+            severity: try payload.number(), pointer: try payload.text(limit: limit),
+            text: try payload.text(limit: limit))
+          try payload.end()
+          if findings.count < Limits.maxPluginFindings { findings.append(finding) }
         case .reply:
           let rc = try payload.number(slu_rc.self)
           _ = try payload.number(UInt32.self)
-          return Answer(rc: rc, message: try payload.text(), findings: findings, more: payload)
-        default: throw PacketFault()
+          return Answer(rc: rc, message: try payload.text(limit: limit), findings: findings, more: payload)
+        default: throw PacketFault.broken
         }
       }
     } catch {
@@ -95,24 +130,49 @@ struct FirstLook {
     throw PluginProcess.Failure(message: "its process \(process.reap(afterClosing: true)) when \(phase)")
   }
 
-  /// Kills the process when it takes too long.
+  private static let tooLate = "plugins are looked at no more, the daemon is stopping"
+  /// The processes of all looks of this one, by their ids; nil: there are to be none any more.
+  private static let underWay = Mutex<[pid_t: PluginProcess]?>([:])
+
+  /// Ends those that are under way, and fails those that would come.
+  static func endAll() {
+    let processes = underWay.withLock { underWay in
+      defer { underWay = nil }
+      return underWay ?? [:]
+    }
+    for process in processes.values { process.kill("was killed, the daemon is stopping") }
+  }
+
+  /// Kills the process when a step of it takes too long.
   private final class Watch: Sendable {
     private let bell = Doorbell()
     private let isOver = Atomic<Bool>(false)
+    private let deadline = Atomic<Int64>(Clock.monotonic() + Limits.scanStartNanoseconds)
     private let thread: Mutex<OSThread?> = Mutex(nil)
 
-    init(_ process: PluginProcess) {
-      let deadline = Clock.monotonic() + Limits.scanNanoseconds
-      let (bell, seconds) = (bell, Limits.scanNanoseconds / 1_000_000_000)
-      thread.withLock {
-        $0 = OSThread(name: "first look") { [self] in
-          while !isOver.load(ordering: .acquiring) {
-            guard bell.wait(until: deadline) else {
-              return process.kill("did not come to an end in \(seconds) s and was killed")
-            }
-          }
-        }
+    init(_ process: PluginProcess) throws(PluginProcess.Failure) {
+      do throws(OSThread.Failure) {
+        let started = try OSThread(starting: "first look") { [self] in watch(process) }
+        thread.withLock { $0 = started }
+      } catch {
+        throw PluginProcess.Failure(message: "its process can't be watched: \(error)")
       }
+    }
+
+    private func watch(_ process: PluginProcess) {
+      let start = deadline.load(ordering: .relaxed)
+      while !isOver.load(ordering: .acquiring) {
+        let limit = deadline.load(ordering: .acquiring)
+        // A step that began has moved it.
+        if bell.wait(until: limit) || deadline.load(ordering: .acquiring) != limit { continue }
+        let time = (limit == start ? Limits.scanStartNanoseconds : Limits.scanStepNanoseconds) / 1_000_000_000
+        return process.kill("did not come to an end in \(time) s and was killed")
+      }
+    }
+
+    func beginStep() {
+      deadline.store(Clock.monotonic() + Limits.scanStepNanoseconds, ordering: .releasing)
+      bell.ring()
     }
 
     func end() {

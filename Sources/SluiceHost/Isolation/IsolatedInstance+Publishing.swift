@@ -14,7 +14,9 @@ extension IsolatedInstance {
   /// Goes through the same function, with the same checks, that a plugin in the daemon's process calls.
   func publish(_ payload: inout PacketReader) throws(PacketFault) {
     let count = try payload.count(least: Limits.isolationPublicationBytes)
-    guard count > 0, count <= Limits.maxPublicationsPerCall else { throw PacketFault() }
+    guard count > 0, count <= Limits.maxPublicationsPerCall else {
+      throw PacketFault("\(count) publications at once")
+    }
     var parts: [Part] = []
     parts.reserveCapacity(count)
     for _ in 0..<count {
@@ -32,7 +34,7 @@ extension IsolatedInstance {
     try payload.end()
     let rc = payload.withBytes { bytes in publish(parts, in: bytes) }
     // One question at a time: who does not take the answers breaks the protocol.
-    guard process.answer(rc) else { throw PacketFault() }
+    guard process.answer(rc) else { throw PacketFault("publications without taking the answers") }
   }
 
   private func publish(_ parts: [Part], in bytes: UnsafeRawBufferPointer) -> slu_rc {

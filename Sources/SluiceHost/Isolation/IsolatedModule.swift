@@ -6,24 +6,31 @@ import SluiceCore
 ///
 /// Never freed, as the tables of a module that is loaded.
 final class IsolatedModule: Sendable {
-  /// The copy that its processes load, and how messages call it.
+  /// What its processes load, and how messages call it.
   let path: String
   let name: String
   let kind: String
   let runner: String
+  /// Who sees that the file is there; the plugin's own, which lives for as long as anybody calls its table. Nil: whoever has
+  /// put it there does.
+  private unowned let kept: KeptModule?
 
-  init(path: String, name: String, kind: String, runner: String) {
+  init(path: String, kept: KeptModule?, name: String, kind: String, runner: String) {
     self.path = path
+    self.kept = kept
     self.name = name
     self.kind = kind
     self.runner = runner
   }
 
+  /// Before a process is started. From any thread.
+  func makeSure() throws(PluginLoadError) { try kept?.makeSure() }
+
   /// The kind's description, with a table that leads to `IsolatedInstance`.
   static func description(
-    of kind: RemoteDescription.Kind, path: String, name: String, runner: String
+    of kind: RemoteDescription.Kind, path: String, keptBy kept: KeptModule? = nil, name: String, runner: String
   ) -> KindDescription {
-    let module = IsolatedModule(path: path, name: name, kind: kind.kind, runner: runner)
+    let module = IsolatedModule(path: path, kept: kept, name: name, kind: kind.kind, runner: runner)
     var table = slu_subscriber()
     table.struct_size = UInt32(MemoryLayout<slu_subscriber>.size)
     table.flags = kind.flags
@@ -69,6 +76,27 @@ final class IsolatedModule: Sendable {
       outputs: kind.outputs)
   }
 
+  /// The table's `validate`, as a user.
+  static func validate(
+    _ kind: UnsafePointer<slu_subscriber>?, _ config: slu_bytes, as user: String?, _ diagnose: slu_diagnose?,
+    _ context: UnsafeMutableRawPointer?
+  ) -> slu_rc {
+    let module = of(kind)
+    let look = FirstLook(runner: module.runner, user: user)
+    switch look.validate(module, config: config.text(limit: .max)) {
+    case .success(let (rc, findings)):
+      for finding in findings {
+        finding.pointer.withBytes { pointer in
+          finding.text.withBytes { diagnose?(context, finding.severity, pointer, $0) }
+        }
+      }
+      return rc
+    case .failure(let failure):
+      failure.message.withBytes { diagnose?(context, UInt32(SLU_DIAGNOSE_ERROR), slu_bytes(), $0) }
+      return SLU_E_CONFIG
+    }
+  }
+
   fileprivate static func of(_ kind: UnsafePointer<slu_subscriber>?) -> IsolatedModule {
     Unmanaged<IsolatedModule>.fromOpaque(UnsafeMutableRawPointer(mutating: kind!.pointee.context!))
       .takeUnretainedValue()
@@ -108,17 +136,27 @@ private func createInstance(
   _ kind: UnsafePointer<slu_subscriber>?, _ host: UnsafePointer<slu_host>?, _ config: slu_bytes,
   _ made: UnsafeMutablePointer<UnsafeMutableRawPointer?>?, _ error: UnsafeMutablePointer<slu_error>?
 ) -> slu_rc {
-  let services = Unmanaged<HostServices>.fromOpaque(host!.pointee.context!).takeUnretainedValue()
-  guard let settings = services.isolation else { preconditionFailure("a kind in a process has the settings of one") }
+  let object = Unmanaged<AnyObject>.fromOpaque(host!.pointee.context!).takeUnretainedValue()
+  guard let services = object as? any IsolationHost, let settings = services.isolation else {
+    preconditionFailure("a kind in a process has a host with the settings of one")
+  }
+  let module = IsolatedModule.of(kind)
+  do throws(PluginLoadError) {
+    try module.makeSure()
+  } catch let failure {
+    return IsolatedModule.fail(error, SLU_E_RETRYABLE, 0, failure.description)
+  }
   let instance: IsolatedInstance
   do throws(PluginProcess.Failure) {
-    instance = try IsolatedInstance(.of(kind), services, settings)
+    instance = try IsolatedInstance(module, services, settings)
   } catch let failure {
     return IsolatedModule.fail(error, SLU_E_RETRYABLE, 0, failure.message)
   }
+  services.setProcess(instance)
   let reply = instance.create(config, settings)
   guard reply.rc == SLU_OK else {
     _ = instance.destroy()
+    services.setProcess(nil)
     return IsolatedModule.fail(error, reply.rc, reply.code, reply.message)
   }
   made?.pointee = Unmanaged.passRetained(instance).toOpaque()
@@ -128,24 +166,12 @@ private func createInstance(
 private func destroyInstance(_ instance: UnsafeMutableRawPointer?) {
   let instance = Unmanaged<IsolatedInstance>.fromOpaque(instance!).takeRetainedValue()
   _ = instance.destroy()
+  instance.services.setProcess(nil)
 }
 
 private func validateConfig(
   _ kind: UnsafePointer<slu_subscriber>?, _ config: slu_bytes, _ diagnose: slu_diagnose?,
   _ context: UnsafeMutableRawPointer?
 ) -> slu_rc {
-  let module = IsolatedModule.of(kind)
-  let look = FirstLook(runner: module.runner)
-  switch look.validate(module, config: config.text(limit: .max)) {
-  case .success(let (rc, findings)):
-    for finding in findings {
-      finding.pointer.withBytes { pointer in
-        finding.text.withBytes { diagnose?(context, finding.severity, pointer, $0) }
-      }
-    }
-    return rc
-  case .failure(let failure):
-    failure.message.withBytes { diagnose?(context, UInt32(SLU_DIAGNOSE_ERROR), slu_bytes(), $0) }
-    return SLU_E_CONFIG
-  }
+  IsolatedModule.validate(kind, config, as: nil, diagnose, context)
 }

@@ -4,8 +4,8 @@
 //   text     u32 length · bytes                                                   also for other bytes
 //
 //   daemon → process: one call at a time; the next only after the reply
-//     describe  text path · text name
-//     validate  text path · text name · text kind · text config
+//     describe  text path · text name · text user
+//     validate  text path · text name · text kind · text user · text config
 //     create    text path · text name · text kind · text host version · text instance · text state directory · text user ·
 //               u64 memory · u64 slot bytes · u32 slots · text config
 //     start, flush, drain   i64 deadline
@@ -28,14 +28,14 @@
 //     release   u32 slot
 //     publish   u32 count · count × (u32 output · u64 token · u64 ordinal · i64 event time · text topic, key, headers, payload)
 //     reply     i32 rc · u32 code · text message · call's own part:
-//                 describe → the description (ModuleDescription+Packets.swift); deliver → u8 whether the slot is retained;
+//                 describe → the description (DescriptionPackets.swift); deliver → u8 whether the slot is retained;
 //                 stop → u32 leases that were not released
 //
 // A publication is answered with an i32 on a socket of its own: threads of the plugin's may ask while its own thread is in a
 // call. One at a time; the process waits for each answer.
 //
-// Order: what a thread of the plugin's says before a call returns is sent before the reply, so that a verdict is never
-// overtaken by the return that would acknowledge its record.
+// Order: what the threads of the plugin's say is sent in the order in which it was said, replies included, so that a verdict is
+// never overtaken by the return that would acknowledge its record, nor a release by the retaining of another batch.
 //
 // The process is not believed: every length is checked against the packet and the packet against a limit, and what an event
 // asks for goes through the same functions, with the same checks, that a plugin in the daemon's process calls. A packet that
@@ -43,13 +43,20 @@
 
 import SluiceCore
 
-enum PacketKind: UInt16 {
+enum PacketKind: UInt16, CaseIterable {
   case describe = 1, validate, create, start, flush, drain, deliver, gap, reconfigure, stop, destroy
   case base = 64, phase, finding, settle, log, credit, health, register, add, set, release, publish, reply
 }
 
-/// A packet that is not one.
-struct PacketFault: Error {}
+/// A packet that is not one, or that is out of place.
+struct PacketFault: Error {
+  /// For people: what was said.
+  let what: String
+
+  init(_ what: String) { self.what = what }
+
+  static let broken = PacketFault("a packet that is none")
+}
 
 /// Puts packets together, one after the other.
 struct PacketWriter {
@@ -107,7 +114,7 @@ struct PacketReader {
   }
 
   private mutating func take(_ count: Int) throws(PacketFault) -> ArraySlice<UInt8> {
-    guard count >= 0, count <= bytes.endIndex - at else { throw PacketFault() }
+    guard count >= 0, count <= bytes.endIndex - at else { throw PacketFault.broken }
     defer { at += count }
     return bytes[at..<at + count]
   }
@@ -142,9 +149,9 @@ struct PacketReader {
   /// How many of what takes at least `least` bytes each.
   mutating func count(least: Int) throws(PacketFault) -> Int {
     let count = Int(try number(UInt32.self))
-    guard count <= (bytes.endIndex - at) / least else { throw PacketFault() }
+    guard count <= (bytes.endIndex - at) / least else { throw PacketFault.broken }
     return count
   }
 
-  func end() throws(PacketFault) { guard at == bytes.endIndex else { throw PacketFault() } }
+  func end() throws(PacketFault) { guard at == bytes.endIndex else { throw PacketFault.broken } }
 }

@@ -4,7 +4,8 @@ import Synchronization
 
 /// A process that runs `PluginRunner`, from the daemon's side: started, interrupted, killed, and what became of it.
 ///
-/// It is bound to the thread that starts it: the kernel kills it when that ends.
+/// It is bound to the thread that starts it: the kernel kills it when that ends. It leads a process group of its own, which
+/// is killed at its end: so what it has started ends with it, but for what has left the group (`setsid`, `setpgid`).
 ///
 /// `@unchecked Sendable`: the descriptors are set in `init`; what changes is locked.
 final class PluginProcess: @unchecked Sendable {
@@ -12,6 +13,8 @@ final class PluginProcess: @unchecked Sendable {
   let channel: PacketChannel
   /// Its standard output and error; nil in a first look, where they go nowhere.
   let output: Int32?
+  /// Readable once it has ended; -1 if the kernel has no such thing.
+  let ending: Int32
   private let interrupts: Int32
   /// Where its publications are answered; nil in a first look.
   private let answers: Int32?
@@ -28,28 +31,25 @@ final class PluginProcess: @unchecked Sendable {
   /// plugin is a row of crashes.
   static let quietCrashes = "SWIFT_BACKTRACE=enable=no"
 
-  /// `memory`: to be shared with it; nil for a first look, which gets next to no environment and no output. `directory`: its
-  /// descriptor 7.
+  /// `memory`: to be shared with it; nil for a first look, which gets next to no environment and no output. `directories`:
+  /// its descriptors from 7 on.
   init(
-    executable: String, memory: Int32? = nil, directory: Int32? = nil, environment: [String]
+    executable: String, memory: Int32? = nil, directories: [Int32] = [], environment: [String]
   ) throws(Failure) {
-    var sockets: [Int32] = [-1, -1]
     var pipes: [[Int32]] = []
-    guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0, &sockets) == 0 else {
+    guard let sockets = PluginProcess.socketPair() else {
       throw Failure(message: PluginProcess.reason("a socket", errno))
     }
     var keep: [Int32] = []
     defer { for descriptor in keep { close(descriptor) } }
     // Interrupts to it, its output, answers to it.
     for place in 0..<(memory == nil ? 1 : 3) {
-      var ends: [Int32] = [-1, -1]
       // What a process that died does not read is no signal on a socket.
-      guard (place == 2 ? socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) : pipe(&ends)) == 0 else {
+      guard let ends = place == 2 ? PluginProcess.socketPair() : LinuxCalls.pipe().map({ [$0.read, $0.write] }) else {
         let code = errno
         keep += sockets + pipes.flatMap(\.self)
         throw Failure(message: PluginProcess.reason("a pipe", code))
       }
-      for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
       pipes.append(ends)
     }
     // The far ends are the child's alone.
@@ -62,14 +62,25 @@ final class PluginProcess: @unchecked Sendable {
         null, memory == nil ? null : pipes[1][1], memory == nil ? null : pipes[1][1], sockets[1], memory ?? null,
         pipes[0][0],
       ]
-        + (memory == nil ? [] : [pipes[2][0]]) + (directory.map { [$0] } ?? []), environment)
+        + [memory == nil ? null : pipes[2][0]] + directories, environment)
+    let ours = [sockets[0], pipes[0][1]] + (memory == nil ? [] : [pipes[1][0], pipes[2][1]])
     guard case .success(let child) = spawned else {
-      keep += [sockets[0], pipes[0][1]] + (memory == nil ? [] : [pipes[1][0], pipes[2][1]])
+      keep += ours
       guard case .failure(let failure) = spawned else { preconditionFailure("one of the two") }
       throw failure
     }
+    let ending = LinuxCalls.processEnd(child)
+    // That no descriptor is left is not that the kernel has none of this kind.
+    if ending < 0, errno == EMFILE || errno == ENFILE {
+      let code = errno
+      keep += ours
+      _ = Glibc.kill(child, SIGKILL)
+      while waitpid(child, nil, 0) < 0 && errno == EINTR {}
+      throw Failure(message: PluginProcess.reason("descriptor of its end", code))
+    }
     pid = child
     channel = PacketChannel(sockets[0])
+    self.ending = ending
     interrupts = pipes[0][1]
     output = memory == nil ? nil : pipes[1][0]
     answers = memory == nil ? nil : pipes[2][1]
@@ -81,8 +92,15 @@ final class PluginProcess: @unchecked Sendable {
     kill("not needed any more")
     _ = reap()
     close(interrupts)
+    if ending >= 0 { close(ending) }
     if let output { close(output) }
     if let answers { close(answers) }
+  }
+
+  private static func socketPair() -> [Int32]? {
+    var ends: [Int32] = [-1, -1]
+    let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+    return socketpair(AF_UNIX, type, 0, &ends) == 0 ? ends : nil
   }
 
   private static func reason(_ what: String, _ code: Int32) -> String {
@@ -113,7 +131,9 @@ final class PluginProcess: @unchecked Sendable {
     sigfillset(&all)
     posix_spawnattr_setsigmask(&attributes, &none)
     posix_spawnattr_setsigdefault(&attributes, &all)
-    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
+    posix_spawnattr_setpgroup(&attributes, 0)
+    posix_spawnattr_setflags(
+      &attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP))
     var arguments: [UnsafeMutablePointer<CChar>?] = [strdup("sluice"), strdup(PluginRunner.command), nil]
     var variables: [UnsafeMutablePointer<CChar>?] = environment.map { strdup($0) } + [nil]
     defer { for text in arguments + variables { free(text) } }
@@ -138,13 +158,22 @@ final class PluginProcess: @unchecked Sendable {
     _ = write(interrupts, &byte, 1)
   }
 
-  /// Kills it; `why` is what `reap` will say of it.
+  /// Kills it and its group; `why` is what `reap` will say of it.
   func kill(_ why: String) {
     end.withLock { end in
       guard end.status == nil else { return }
       if end.why == nil { end.why = why }
-      _ = Glibc.kill(pid, SIGKILL)
+      killGroup()
     }
+    // What it has started may have its end of the socket, too.
+    channel.shut()
+  }
+
+  /// Under the lock, before the process is waited for: until then both numbers are its own, alive or a zombie.
+  private func killGroup() {
+    // Itself as well, should it have gone to another group.
+    _ = Glibc.kill(pid, SIGKILL)
+    _ = Glibc.kill(-pid, SIGKILL)
   }
 
   /// Waits for its end, and says what ended it: "was killed by SIGSEGV", or why the daemon killed it. One that has closed its
@@ -157,8 +186,15 @@ final class PluginProcess: @unchecked Sendable {
       status = known
     } else {
       // Not under the lock: it may take until the process is killed. Nobody else waits for this process.
-      while waitpid(pid, &status, 0) < 0 && errno == EINTR {}
-      end.withLock { $0.status = status }
+      var info = siginfo_t()
+      while waitid(P_PID, id_t(pid), &info, WEXITED | WNOWAIT) < 0 && errno == EINTR {}
+      status = end.withLock { end in
+        killGroup()
+        var status: Int32 = 0
+        while waitpid(pid, &status, 0) < 0 && errno == EINTR {}
+        end.status = status
+        return status
+      }
     }
     if let why = end.withLock({ $0.why }) { return why }
     let signal = status & 0x7f
@@ -192,21 +228,20 @@ final class PluginProcess: @unchecked Sendable {
     return names[signal] ?? "signal \(signal)"
   }
 
-  /// Bytes of its own memory, without what it shares; nil when it is gone.
-  var memoryBytes: Int? {
-    guard let file = fopen("/proc/\(pid)/status", "r") else { return nil }
+  /// Bytes of its memory: its own, and what it shares with whomever but for `shared`, the daemon's. Without what its children
+  /// have. Nil when it is gone.
+  func memoryBytes(sharing shared: Int) -> Int? {
+    guard let file = fopen("/proc/\(pid)/status", "re") else { return nil }
     defer { fclose(file) }
     var line = [CChar](repeating: 0, count: 256)
+    var sizes: [String: Int] = [:]
     while fgets(&line, Int32(line.count), file) != nil {
       let text = line.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
-      guard text.hasPrefix("RssAnon:") else { continue }
-      return Int(text.split(separator: " ").dropFirst().first.map(String.init)?.trimmingDigits ?? "").map { $0 << 10 }
+      guard text.hasPrefix("RssAnon:") || text.hasPrefix("RssShmem:") else { continue }
+      let parts = text.split { $0.isWhitespace }
+      if parts.count > 1, let kilobytes = Int(parts[1]) { sizes[String(parts[0])] = kilobytes << 10 }
     }
-    return nil
+    guard let own = sizes["RssAnon:"] else { return nil }
+    return own + max(0, (sizes["RssShmem:"] ?? 0) - shared)
   }
-}
-
-extension String {
-  /// The digits that it begins with, behind blanks.
-  fileprivate var trimmingDigits: String { String(drop(while: { !$0.isNumber }).prefix(while: { $0.isNumber })) }
 }

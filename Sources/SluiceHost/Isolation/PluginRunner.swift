@@ -1,13 +1,15 @@
 // The body of a plugin's process: it loads the one module that it is told to, and does what the daemon asks, one call at a
-// time, on its main thread, which is the instance's. A second thread waits for the daemon's interrupt.
+// time, on its main thread, which is the instance's. A second thread waits for the daemon's interrupts, and for its end.
 //
 //   descriptor  0  /dev/null          3  the socket of Packets.swift
 //               1  the daemon's log   4  the shared memory of SharedArena.swift; in a first look /dev/null
 //               2  the same           5  a pipe: each byte is an interrupt
 //                                     6  a socket: answers to publications; not in a first look
 //                                     7  the state directory, for a process with a user of its own
+//                                     8  the directory with the copy of its module, for the same
 //
-// It ends when the socket does, and with the daemon's thread that started it.
+// It ends when the socket does, and with the daemon's thread that started it: through the kernel, and, should the plugin have
+// taken that back, through the second thread, whatever the plugin is doing.
 
 import CSluice
 import Glibc
@@ -22,7 +24,18 @@ package final class PluginRunner: @unchecked Sendable {
   static let memory: Int32 = 4
   static let interrupts: Int32 = 5
   static let answers: Int32 = 6
-  static let stateDirectory: Int32 = 7
+  static let moduleDirectory: Int32 = 7
+  static let stateDirectory: Int32 = 8
+
+  /// Where the process finds a directory that it was given.
+  static func path(of descriptor: Int32) -> String { "/proc/self/fd/\(descriptor)" }
+
+  static func path(inModule name: String) -> String { "\(path(of: moduleDirectory))/\(name)" }
+
+  private struct Interruptible {
+    var instance: UInt
+    var function: @convention(c) (UnsafeMutableRawPointer?) -> Void
+  }
 
   private let channel = PacketChannel(PluginRunner.socket)
   private var kind: KindDescription?
@@ -30,7 +43,7 @@ package final class PluginRunner: @unchecked Sendable {
   private var instance: UnsafeMutableRawPointer?
   private var arena: (base: UnsafeMutableRawPointer, slotBytes: Int, slots: Int)?
   /// What `interrupt` is called on: from created until `destroy` is called.
-  private let interruptible = Mutex<UInt>(0)
+  private let interruptible = Mutex<Interruptible?>(nil)
   private let error = UnsafeMutablePointer<slu_error>.allocate(capacity: 1)
 
   private init() {}
@@ -42,7 +55,11 @@ package final class PluginRunner: @unchecked Sendable {
     for name in Paths.entries(of: "/proc/self/fd") {
       if let descriptor = Int32(name), descriptor > stateDirectory { close(descriptor) }
     }
-    return PluginRunner().serve()
+    // Nothing that a plugin starts is to hold an end of what leads to the daemon.
+    for descriptor in socket...stateDirectory { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
+    let runner = PluginRunner()
+    runner.waitForInterrupts()
+    return runner.serve()
   }
 
   private func serve() -> Int32 {
@@ -79,11 +96,12 @@ package final class PluginRunner: @unchecked Sendable {
 
   private func load(_ path: String, _ name: String) throws(PluginLoadError) -> (ModuleImage, ModuleDescription) {
     phase("it was loaded")
+    PluginRunner.limitCPU(Limits.scanCPUMicroseconds)
     let image = try ModuleImage.load(path, calling: name) { [self] in
       phase("its entry was called")
       PluginRunner.limitCPU(Limits.scanCPUMicroseconds)
     }
-    let description = try ModuleReader(path: name, hostMinor: image.major.minor).read(image.module)
+    let description = try ModuleReader(path: name, major: image.major).read(image.module)
     PluginRunner.limitCPU(0)
     return (image, description)
   }
@@ -96,10 +114,14 @@ package final class PluginRunner: @unchecked Sendable {
   }
 
   private func describe(_ payload: inout PacketReader) throws(PacketFault) {
-    let (path, name) = (try payload.text(), try payload.text())
+    let (path, name, user) = (try payload.text(), try payload.text(), try payload.text())
     try payload.end()
     PluginRunner.limitFirstLook()
     do throws(PluginLoadError) {
+      if let fault = PluginRunner.become(user) {
+        throw PluginLoadError(
+          .notLoadable, "\(name) can't be looked at: \(fault)", remedy: "isolation.process.user says as whom it is run")
+      }
       let (image, module) = try load(path, name)
       reply(SLU_OK, 0, "") { RemoteDescription(module, image).write(to: &$0) }
     } catch {
@@ -110,10 +132,12 @@ package final class PluginRunner: @unchecked Sendable {
     }
   }
 
-  /// For what only looks: no files to be written, few descriptors, no core.
+  /// For what only looks: no files to be written, few descriptors, no core, little memory. Not RLIMIT_AS, since runtimes reserve
+  /// addresses that they never use, and not RLIMIT_NPROC, which counts all of a user's processes, and a Go runtime starts threads
+  /// when it is loaded.
   private static func limitFirstLook() {
     for (resource, value) in [
-      (RLIMIT_FSIZE, 0), (RLIMIT_CORE, 0), (RLIMIT_NOFILE, Limits.scanDescriptors),
+      (RLIMIT_FSIZE, 0), (RLIMIT_CORE, 0), (RLIMIT_NOFILE, Limits.scanDescriptors), (RLIMIT_DATA, Limits.scanDataBytes),
     ] {
       var limit = rlimit(rlim_cur: rlim_t(value), rlim_max: rlim_t(value))
       setrlimit(__rlimit_resource_t(resource.rawValue), &limit)
@@ -134,9 +158,10 @@ package final class PluginRunner: @unchecked Sendable {
 
   private func validate(_ payload: inout PacketReader) throws(PacketFault) {
     let (path, name, kindName) = (try payload.text(), try payload.text(), try payload.text())
-    let config = try payload.text()
+    let (user, config) = (try payload.text(), try payload.text())
     try payload.end()
     PluginRunner.limitFirstLook()
+    if let fault = PluginRunner.become(user) { return reply(SLU_E_CONFIG, 0, fault) }
     guard let kind = take(kindName, from: path, name) else { return }
     phase("validate was called")
     guard let validate = kind.table.validate else { return reply(SLU_OK, 0, "") }
@@ -175,7 +200,7 @@ package final class PluginRunner: @unchecked Sendable {
       var limit = rlimit(rlim_cur: rlim_t(memory * 2), rlim_max: rlim_t(memory * 2))
       setrlimit(__rlimit_resource_t(RLIMIT_DATA.rawValue), &limit)
     }
-    if !user.isEmpty, let fault = PluginRunner.become(user) { return reply(SLU_E_FATAL, 0, fault) }
+    if let fault = PluginRunner.become(user) { return reply(SLU_E_FATAL, 0, fault) }
     guard let kind = take(kindName, from: path, name), let create = kind.table.create else { return }
     self.kind = kind
     let host = RunnerHost(
@@ -186,8 +211,9 @@ package final class PluginRunner: @unchecked Sendable {
     let rc = config.withBytes { create(kind.original, host.table, $0, &made, clearedError()) }
     if rc == SLU_OK {
       instance = made
-      interruptible.withLock { $0 = UInt(bitPattern: made) }
-      if let interrupt = kind.table.interrupt { waitForInterrupts(interrupt) }
+      if let interrupt = kind.table.interrupt {
+        interruptible.withLock { $0 = Interruptible(instance: UInt(bitPattern: made), function: interrupt) }
+      }
     }
     finish(rc)
   }
@@ -206,34 +232,44 @@ package final class PluginRunner: @unchecked Sendable {
     return channel.send(packet.bytes)
   }
 
-  /// Gives up what the daemon may and this user may not. Returns why it could not.
+  /// Gives up what the daemon may and this user may not, before any code of the plugin's is run; "": it stays who it is. Returns
+  /// why it could not.
   private static func become(_ user: String) -> String? {
-    guard let entry = getpwnam(user) else { return "there is no user \(user)" }
-    let (uid, gid) = (entry.pointee.pw_uid, entry.pointee.pw_gid)
-    if geteuid() == uid, getegid() == gid { return nil }
-    var group = gid
-    guard setgroups(1, &group) == 0, setgid(gid) == 0, setuid(uid) == 0,
+    guard !user.isEmpty else { return nil }
+    guard let account = UserAccount(named: user) else { return "there is no user '\(user)' here" }
+    if geteuid() == account.user, getegid() == account.group { return nil }
+    var group = account.group
+    guard setgroups(1, &group) == 0, setgid(group) == 0, setuid(account.user) == 0,
       // A change of user takes back what was asked of the kernel before.
       LinuxCalls.bindToParent()
     else { return "can't become user \(user): \(String(cString: strerror(errno)))" }
     return nil
   }
 
-  private func waitForInterrupts(_ interrupt: @escaping @convention(c) (UnsafeMutableRawPointer?) -> Void) {
+  private func waitForInterrupts() {
     _ = OSThread(name: "interrupt") { [self] in
       var byte: UInt8 = 0
       while true {
         let count = read(PluginRunner.interrupts, &byte, 1)
         if count < 0 && errno == EINTR { continue }
+        // The daemon closes its end when this process is gone, and with its own.
+        if count == 0 { PluginRunner.endGroup() }
+        // The plugin has closed it: the socket is left.
         guard count == 1 else { return }
         // Under the lock, so that `destroy` can't come in between.
-        interruptible.withLock { if $0 != 0 { interrupt(UnsafeMutableRawPointer(bitPattern: $0)) } }
+        interruptible.withLock { $0.map { $0.function(UnsafeMutableRawPointer(bitPattern: $0.instance)) } }
       }
     }
   }
 
+  /// Ends this process, and what it has started, when the daemon leads it no more. Does not return.
+  private static func endGroup() {
+    if getpgrp() == getpid() { kill(0, SIGKILL) }
+    kill(getpid(), SIGKILL)
+  }
+
   private func answerInstance(_ call: PacketKind, _ payload: inout PacketReader) throws(PacketFault) {
-    guard let kind, let host, instance != nil else { throw PacketFault() }
+    guard let kind, let host, instance != nil else { throw PacketFault.broken }
     let table = kind.table
     host.beginCall()
     switch call {
@@ -253,19 +289,19 @@ package final class PluginRunner: @unchecked Sendable {
       let rc = table.stop?(instance, clearedError()) ?? SLU_OK
       let leases = UInt32(host.forgetInstance())
       finish(rc) { $0.put(leases) }
-    default: throw PacketFault()
+    default: throw PacketFault.broken
     }
   }
 
   private func destroy() {
-    interruptible.withLock { $0 = 0 }
+    interruptible.withLock { $0 = nil }
     if let instance { kind?.table.destroy(instance) }
     instance = nil
     reply(SLU_OK, 0, "")
   }
 
   private func deliver(_ payload: inout PacketReader) throws(PacketFault) {
-    guard let kind, let host, let arena, let deliver = kind.table.deliver else { throw PacketFault() }
+    guard let kind, let host, let arena, let deliver = kind.table.deliver else { throw PacketFault.broken }
     let slot = try payload.number(UInt32.self)
     var batch = slu_batch()
     batch.struct_size = UInt32(MemoryLayout<slu_batch>.size)
@@ -281,7 +317,7 @@ package final class PluginRunner: @unchecked Sendable {
     let stream = CText(try payload.text())
     let log = try payload.fixed(16)
     try payload.end()
-    guard slot < arena.slots, batch.count > 0 else { throw PacketFault() }
+    guard slot < arena.slots, batch.count > 0 else { throw PacketFault.broken }
     batch.messages = UnsafeRawPointer(arena.base + Int(slot) * arena.slotBytes + messages)
       .assumingMemoryBound(to: slu_message.self)
     batch.stream = keep(stream)
@@ -326,10 +362,7 @@ package final class PluginRunner: @unchecked Sendable {
 
   /// Replies with what the plugin left in `error`.
   private func finish(_ rc: slu_rc, _ more: (inout PacketWriter) -> Void = { _ in }) {
-    let said = withUnsafeBytes(of: error.pointee.message) { bytes in
-      String(decoding: bytes.prefix(Int(min(error.pointee.length, UInt64(bytes.count)))), as: UTF8.self)
-    }
-    reply(rc, error.pointee.code, said, more)
+    reply(rc, error.pointee.code, error.pointee.said, more)
   }
 
   private func reply(_ rc: slu_rc, _ code: UInt32, _ message: String, _ more: (inout PacketWriter) -> Void = { _ in }) {

@@ -2,8 +2,8 @@
 // daemon.
 //
 // What the instance's own thread says during a call is gathered and sent with the reply, or before when it is much; what
-// other threads say is sent at once, with all that was gathered before it. So the daemon hears everything in the order in
-// which it was said.
+// other threads say is sent at once, with all that was gathered before it. Whoever sends takes what was gathered when it is its
+// turn to send: so the daemon hears everything in the order in which it was said, whichever thread carries it.
 //
 // Tokens: the daemon's books are the ones that count. A copy of what is open is kept here, since `settle` answers at once.
 
@@ -68,7 +68,12 @@ final class RunnerHost: @unchecked Sendable {
     var tokens = OpenTokens()
     var leases: [UInt64: Lease] = [:]
     var leasedBytes = 0
-    var metrics: UInt64 = 0
+
+    mutating func put(_ kind: PacketKind, _ body: (inout PacketWriter) -> Void) {
+      outbox.begin(kind)
+      body(&outbox)
+      outbox.end()
+    }
 
     mutating func take() -> [UInt8] {
       defer { outbox.removeAll() }
@@ -80,6 +85,8 @@ final class RunnerHost: @unchecked Sendable {
   private let texts: [CText]
   private let channel: PacketChannel
   private let slots: Int
+  /// What was registered, since `metric_register` answers at once; the values are the daemon's.
+  private let metrics = PluginMetrics()
   private let state = Mutex(State())
   /// Held by the thread that waits for the answer to a publication.
   let publishing = Mutex<Void>(())
@@ -108,13 +115,7 @@ final class RunnerHost: @unchecked Sendable {
   /// Sends what was gathered, and the reply behind it.
   func reply(_ body: (inout PacketWriter) -> Void) {
     isCalled = false
-    let bytes = state.withLock { state -> [UInt8] in
-      state.outbox.begin(.reply)
-      body(&state.outbox)
-      state.outbox.end()
-      return state.take()
-    }
-    channel.send(bytes)
+    _ = sayNow(.reply, body)
   }
 
   func beginDelivery(_ batch: slu_batch, slot: UInt32) {
@@ -153,40 +154,45 @@ final class RunnerHost: @unchecked Sendable {
 
   /// Puts one packet together, and sends it unless the call's reply will.
   private func say(_ kind: PacketKind, _ body: (inout PacketWriter) -> Void) {
-    let waits = pthread_equal(pthread_self(), ownThread) != 0 && isCalled
-    let bytes = state.withLock { state -> [UInt8]? in
-      state.outbox.begin(kind)
-      body(&state.outbox)
-      state.outbox.end()
-      // Under the lock it would hold up all others of the plugin's threads for as long as the daemon does not read.
-      return waits && state.outbox.bytes.count < Limits.isolationOutboxBytes ? nil : state.take()
+    let gathered = state.withLock { state in
+      state.put(kind, body)
+      return state.outbox.bytes.count
     }
-    if let bytes { channel.send(bytes) }
+    sendUnlessGathering(gathered)
+  }
+
+  /// Sends what was gathered, so many bytes, unless the call's reply will.
+  private func sendUnlessGathering(_ bytes: Int) {
+    let gathers = pthread_equal(pthread_self(), ownThread) != 0 && isCalled
+    if !gathers || bytes >= Limits.isolationOutboxBytes { _ = send() }
   }
 
   /// Sends one packet at once, with all that was gathered before it. False when the daemon is gone.
   func sayNow(_ kind: PacketKind, _ body: (inout PacketWriter) -> Void) -> Bool {
-    let bytes = state.withLock { state -> [UInt8] in
-      state.outbox.begin(kind)
-      body(&state.outbox)
-      state.outbox.end()
-      return state.take()
-    }
-    return channel.send(bytes)
+    state.withLock { $0.put(kind, body) }
+    return send()
   }
+
+  /// Sends what was gathered and that nobody else has sent by then. Not under `state`: it would hold up all of the plugin's
+  /// threads for as long as the daemon does not read.
+  private func send() -> Bool { channel.send { state.withLock { $0.take() } } }
 
   private func settle(_ items: UnsafePointer<slu_settlement>?, _ count: UInt32) -> slu_rc {
     guard count > 0 else { return SLU_OK }
     guard let items else { return SLU_E_INVALID }
     var answer = SLU_OK
-    say(.settle) { packet in
-      packet.put(count)
-      for index in 0..<Int(count) {
-        let item = items[index]
-        packet.put(item.first_token)
-        for number in [item.count, item.verdict, item.delay_ms, item.code] { packet.put(number) }
-        packet.put(item.reason.raw(limit: Limits.maxVerdictReasonBytes))
+    var rest = UnsafeBufferPointer(start: items, count: Int(count))[...]
+    while !rest.isEmpty {
+      let portion = RunnerHost.portion(of: rest)
+      say(.settle) { packet in
+        packet.put(UInt32(portion.count))
+        for item in portion {
+          packet.put(item.first_token)
+          for number in [item.count, item.verdict, item.delay_ms, item.code] { packet.put(number) }
+          packet.put(item.reason.raw(limit: Limits.maxVerdictReasonBytes))
+        }
       }
+      rest = rest[portion.endIndex...]
     }
     let now = Clock.monotonic()
     state.withLock { state in
@@ -196,6 +202,17 @@ final class RunnerHost: @unchecked Sendable {
       }
     }
     return answer
+  }
+
+  /// As many of them as go into one packet: at least one.
+  private static func portion(
+    of items: Slice<UnsafeBufferPointer<slu_settlement>>
+  ) -> Slice<UnsafeBufferPointer<slu_settlement>> {
+    var bytes = 0
+    return items.prefix { item in
+      bytes += Limits.isolationSettlementBytes + item.reason.raw(limit: Limits.maxVerdictReasonBytes).count
+      return bytes <= Limits.isolationOutboxBytes
+    }
   }
 
   private func retain(_ lease: UInt64) -> slu_rc {
@@ -217,16 +234,19 @@ final class RunnerHost: @unchecked Sendable {
   }
 
   private func release(_ lease: UInt64) {
-    let slot = state.withLock { state -> UInt32? in
+    let gathered = state.withLock { state -> Int? in
       guard var found = state.leases[lease] else { return nil }
       found.holds -= 1
       state.leases[lease] = found.holds > 0 ? found : nil
       guard found.holds == 0 else { return nil }
       state.leasedBytes -= found.bytes
       // Before the delivery's end the daemon does not know of it.
-      return found.isTold ? found.slot : nil
+      guard found.isTold else { return nil }
+      // At once: when another batch is retained in its place, the daemon is to have heard of this one first.
+      state.put(.release) { $0.put(found.slot) }
+      return state.outbox.bytes.count
     }
-    if let slot { say(.release) { $0.put(slot) } }
+    if let gathered { sendUnlessGathering(gathered) }
   }
 
   private func log(_ level: UInt32, _ message: slu_bytes, _ pairs: UnsafePointer<slu_pair>?, _ count: UInt32) {
@@ -244,12 +264,7 @@ final class RunnerHost: @unchecked Sendable {
 
   private func register(_ metric: UnsafePointer<slu_metric>?) -> UInt64 {
     guard let metric, let request = MetricRequest(metric) else { return 0 }
-    let number = state.withLock { state -> UInt64 in
-      // The daemon has its own bound; this one is of what is told in vain.
-      guard state.metrics < UInt64(Limits.maxPluginMetrics * 16) else { return 0 }
-      state.metrics += 1
-      return state.metrics
-    }
+    let number = metrics.register(request)
     guard number > 0 else { return 0 }
     say(.register) { packet in
       packet.put(number)

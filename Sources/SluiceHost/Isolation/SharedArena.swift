@@ -12,12 +12,13 @@ import SluiceCore
 /// copied: what a process can see is what matched its subscriber, whatever lies beside it in the ring, and batches from
 /// the ring, from files and from dead letters are all alike.
 ///
-/// Owned by the subscriber's thread but for `free`, which `IsolatedInstance` locks.
+/// The process can write to none of it, nor make the file shorter, which would end the daemon at its next write: the file is
+/// sealed. Owned by the subscriber's thread.
 final class SharedArena {
   let descriptor: Int32
   let slotBytes: Int
   let slots: Int
-  /// Where the process has mapped it.
+  /// Where the process has mapped it: checked, so that no address in it overflows.
   var remoteBase: UInt = 0
   private let memory: UnsafeMutableRawPointer
 
@@ -29,7 +30,7 @@ final class SharedArena {
     guard descriptor >= 0 else { return nil }
     guard ftruncate(descriptor, slotBytes * slots) == 0,
       let map = mmap(nil, slotBytes * slots, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, descriptor, 0),
-      map != MAP_FAILED
+      map != MAP_FAILED, LinuxCalls.sealMemoryFile(descriptor)
     else {
       close(descriptor)
       return nil
@@ -40,6 +41,12 @@ final class SharedArena {
   deinit {
     munmap(memory, slotBytes * slots)
     close(descriptor)
+  }
+
+  /// Bytes of it that take memory by now. From any thread.
+  var usedBytes: Int {
+    var about = stat()
+    return fstat(descriptor, &about) == 0 ? Int(about.st_blocks) * 512 : 0
   }
 
   /// A slot's size for batches of so many bytes and records.

@@ -19,6 +19,7 @@ package final class LoadedPlugin: @unchecked Sendable {
   /// Where it was found, free of symbolic links, and the copy that is loaded.
   package let path: String
   package let loadedPath: String
+  fileprivate let file: FileIdentity
   /// Signals whose handlers it changed when it was loaded; they were put back.
   package let changedSignals: [Int32]
 
@@ -38,16 +39,20 @@ package final class LoadedPlugin: @unchecked Sendable {
   package let reasonForOwnProcess: String?
   package var needsOwnProcess: Bool { reasonForOwnProcess != nil }
 
-  private let copies: ModuleCopies?
+  /// What its processes load.
+  private let kept: KeptModule?
   let table: slu_subscriber
   let original: UnsafePointer<slu_subscriber>
 
   /// It runs in processes of its own: its code is not in this one.
   package let isIsolated: Bool
 
-  init(_ kind: KindDescription, of module: ModuleDescription, image: ModuleImage, path: String, loadedPath: String) {
+  init(
+    _ kind: KindDescription, of module: ModuleDescription, image: ModuleImage, path: String, file: FileIdentity,
+    loadedPath: String
+  ) {
     isIsolated = false
-    copies = nil
+    kept = nil
     self.kind = kind.kind
     summary = kind.summary
     schemaJSON = kind.schemaJSON
@@ -58,6 +63,7 @@ package final class LoadedPlugin: @unchecked Sendable {
     runtime = module.runtime
     abi = "\(image.major.number).\(module.abiMinor)"
     self.path = path
+    self.file = file
     self.loadedPath = loadedPath
     changedSignals = image.changedSignals
     table = kind.table
@@ -68,13 +74,14 @@ package final class LoadedPlugin: @unchecked Sendable {
     reasonForOwnProcess = LoadedPlugin.reasonForOwnProcess(flags: table.flags, runtime: module.runtime)
   }
 
-  /// One that runs in processes of its own. `copies`: the directory of the copy, kept for as long as they may be started.
+  /// One that runs in processes of its own.
   init(
-    _ kind: RemoteDescription.Kind, of module: RemoteDescription, path: String, loadedPath: String, runner: String,
-    copies: ModuleCopies
+    _ kind: RemoteDescription.Kind, of module: RemoteDescription, path: String, file: FileIdentity, kept: KeptModule,
+    runner: String
   ) {
     isIsolated = true
-    let description = IsolatedModule.description(of: kind, path: loadedPath, name: path, runner: runner)
+    let description = IsolatedModule.description(
+      of: kind, path: kept.path, keptBy: kept, name: path, runner: runner)
     self.kind = kind.kind
     summary = kind.summary
     schemaJSON = kind.schemaJSON
@@ -85,22 +92,32 @@ package final class LoadedPlugin: @unchecked Sendable {
     runtime = module.runtime
     abi = "\(module.major).\(module.abiMinor)"
     self.path = path
-    self.loadedPath = loadedPath
+    self.file = file
+    loadedPath = kept.path
     changedSignals = []
     table = description.table
     original = description.original
     wants = kind.wants
     isExclusive = table.flags & UInt32(SLU_F_EXCLUSIVE) != 0
-    mayHaveRetroactive = LoadedPlugin.mayHaveRetroactive(module.runtime, loadedPath)
+    mayHaveRetroactive = LoadedPlugin.mayHaveRetroactive(module.runtime, kept.path)
     reasonForOwnProcess = LoadedPlugin.reasonForOwnProcess(flags: table.flags, runtime: module.runtime)
-    self.copies = copies
+    self.kept = kept
   }
 }
 
 extension LoadedPlugin {
+  /// Whether both were loaded from one file that was not replaced in between, wherever their code runs.
+  package func isOfSameFile(as other: LoadedPlugin) -> Bool { file == other.file }
+
   /// Looked at while the copy is there. A module that brings its own runtime is by itself.
   static func mayHaveRetroactive(_ runtime: String, _ copy: String) -> Bool {
     runtime.hasPrefix("swift-") && runtime.hasSuffix(" dynamic") && SwiftConformances.mayHaveRetroactive(copy)
+  }
+
+  /// What is said when a thread that runs its code in the daemon crashes.
+  func lastWords(of subscriber: String) -> String {
+    "sluice: a crash in the code of plugin \(path), of subscriber \(subscriber). "
+      + "With `isolation: process` it would have ended a process of its own only.\n"
   }
 
   static func reasonForOwnProcess(flags: UInt32, runtime: String) -> String? {
@@ -126,13 +143,17 @@ package struct PluginFinding: Equatable, Sendable {
 }
 
 extension LoadedPlugin {
-  /// Lets the plugin check what its schema can't say. `configJSON` has passed the schema, with defaults applied.
-  package func validate(configJSON: String) -> [PluginFinding] {
+  /// Lets the plugin check what its schema can't say. `configJSON` has passed the schema, with defaults applied. `user`: who is
+  /// to run it, if it runs in processes of its own; nil for the daemon's own.
+  package func validate(configJSON: String, as user: String? = nil) -> [PluginFinding] {
     guard let validate = table.validate else { return [] }
     let collector = FindingCollector()
     let rc = configJSON.withBytes { config in
       withExtendedLifetime(collector) {
-        validate(original, config, collectFinding, Unmanaged.passUnretained(collector).toOpaque())
+        let context = Unmanaged.passUnretained(collector).toOpaque()
+        return isIsolated
+          ? IsolatedModule.validate(original, config, as: user, collectFinding, context)
+          : validate(original, config, collectFinding, context)
       }
     }
     let told = collector.findings.contains { $0.severity == .error }

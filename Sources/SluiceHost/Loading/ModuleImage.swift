@@ -11,13 +11,14 @@ import Synchronization
 struct ModuleImage {
   typealias Entry = @convention(c) (UInt32) -> UnsafePointer<slu_module>?
 
-  /// A major version of the ABI that this host serves. The newest comes first; N and N − 1 are kept.
-  struct Major {
+  /// A major version of the ABI that this host serves.
+  struct Major: Equatable, Sendable {
     var number: Int
     var minor: UInt32
     var symbol: String { "sluice_module_v\(number)" }
   }
 
+  /// The newest first; N and N − 1 are kept. A major whose tables differ brings a reader of its own.
   static let served = [Major(number: Int(SLU_ABI_MAJOR), minor: UInt32(SLU_ABI_MINOR))]
   /// Majors that are asked for only to say what a module speaks.
   private static let probed = 1...9
@@ -31,27 +32,28 @@ struct ModuleImage {
   /// another.
   private static let loading = Mutex<Void>(())
 
-  /// `path`: the private copy; `name`: how messages call the module; `beforeEntry` is called when its code is mapped and
-  /// before its entry is called.
+  /// `path`: the private copy; `name`: how messages call the module; of the majors `served` that it has, the first is taken;
+  /// `beforeEntry` is called when its code is mapped and before its entry is called.
   static func load(
-    _ path: String, calling name: String, beforeEntry: @Sendable () -> Void = {}
+    _ path: String, calling name: String, served: [Major] = served, beforeEntry: @Sendable () -> Void = {}
   ) throws(PluginLoadError) -> ModuleImage {
     try loading.withLock { _ throws(PluginLoadError) in
-      try ModuleImage(loading: path, calling: name, beforeEntry)
+      try ModuleImage(loading: path, calling: name, served, beforeEntry)
     }
   }
 
-  private init(loading path: String, calling name: String, _ beforeEntry: @Sendable () -> Void) throws(PluginLoadError)
-  {
+  private init(
+    loading path: String, calling name: String, _ served: [Major], _ beforeEntry: @Sendable () -> Void
+  ) throws(PluginLoadError) {
     let before = SignalHandlers.current()
     guard let handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) else {
       throw ModuleImage.notLoadable(name, dlerror().map { String(cString: $0) } ?? "dlopen gave no reason", path)
     }
     var found: (Major, Entry)?
-    for major in ModuleImage.served where found == nil {
+    for major in served where found == nil {
       if let symbol = dlsym(handle, major.symbol) { found = (major, unsafeBitCast(symbol, to: Entry.self)) }
     }
-    guard let (major, entry) = found else { throw ModuleImage.noEntry(name, handle) }
+    guard let (major, entry) = found else { throw ModuleImage.noEntry(name, served, handle) }
     beforeEntry()
     guard let module = entry(major.minor) else {
       throw PluginLoadError(
@@ -80,7 +82,9 @@ struct ModuleImage {
     return PluginLoadError(.notLoadable, "\(name) can't be loaded: \(shown)", remedy: remedy)
   }
 
-  private static func noEntry(_ name: String, _ handle: UnsafeMutableRawPointer) -> PluginLoadError {
+  private static func noEntry(
+    _ name: String, _ served: [Major], _ handle: UnsafeMutableRawPointer
+  ) -> PluginLoadError {
     let spoken = served.map { "ABI \($0.number)" }.joined(separator: " and ")
     for number in probed.reversed() where dlsym(handle, Major(number: number, minor: 0).symbol) != nil {
       return PluginLoadError(

@@ -33,19 +33,20 @@ struct KindDescription {
   var outputs: [String]
 }
 
-/// Reads and checks tables of ABI 1.
+/// Reads and checks tables of ABI 1, whatever number the host calls it by.
 struct ModuleReader {
   /// For messages.
   let path: String
-  let hostMinor: UInt32
+  let major: ModuleImage.Major
 
   func read(_ module: UnsafePointer<slu_module>) throws(PluginLoadError) -> ModuleDescription {
     let needed = MemoryLayout<slu_module>.offset(of: \.subscribers)! + MemoryLayout<UnsafeRawPointer>.size
     let table = try copy(module, "slu_module", needed: needed)
-    guard table.abi_minor_needed <= hostMinor else {
+    guard table.abi_minor_needed <= major.minor else {
       throw PluginLoadError(
-        .tooNew, "\(path) needs ABI 1.\(table.abi_minor_needed), this sluice speaks ABI 1.\(hostMinor)",
-        remedy: "use a newer sluice, or a plugin built for ABI 1.\(hostMinor)")
+        .tooNew,
+        "\(path) needs ABI \(major.number).\(table.abi_minor_needed), this sluice speaks ABI \(major.number).\(major.minor)",
+        remedy: "use a newer sluice, or a plugin built for ABI \(major.number).\(major.minor)")
     }
     guard (1...UInt32(Limits.maxKindsPerModule)).contains(table.subscriber_count) else {
       throw bad(

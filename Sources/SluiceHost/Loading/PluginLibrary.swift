@@ -22,7 +22,7 @@ package struct PluginListing: Sendable {
 }
 
 /// Where a plugin's code is to run.
-package enum PluginPlace: Hashable, Sendable {
+package enum PluginPlace: String, Hashable, Sendable, CaseIterable {
   /// In the daemon's process.
   case thread
   /// In a process for each of its instances.
@@ -36,19 +36,21 @@ package final class PluginLibrary: PluginSchemaProvider {
   }
 
   private let searchPaths: [String]
-  private let stateDirectory: String?
+  private let shelf: CopyShelf
   private let runner: String?
   private let loaded = Mutex<[Key: [LoadedPlugin]]>([:])
+  /// The same for people, apart, because `loaded` is locked while plugin code runs.
+  private let register = Mutex(LoadedModules())
 
-  /// `stateDirectory`: where private copies go, below `daemon.data`; nil puts them into a temporary directory, for
-  /// commands that only look, which is gone when nobody needs it any more. `runner`: a `sluice` that has the first look at
+  /// `stateDirectory`: where private copies go, `daemon.data`; nil puts them into a temporary directory, for commands that only
+  /// look, which is gone when nobody needs it any more. `usesData`: the first topology that is read says which. `runner`: a `sluice` that has the first look at
   /// modules, and runs those that get processes of their own; nil: modules are loaded unseen, and into this process only.
   package init(
-    searchPaths: [String] = PluginLibrary.builtInSearchPaths, stateDirectory: String?,
+    searchPaths: [String] = PluginLibrary.builtInSearchPaths, stateDirectory: String?, usesData: Bool = false,
     runner: String? = PluginLibrary.builtInRunner
   ) {
     self.searchPaths = searchPaths
-    self.stateDirectory = stateDirectory
+    shelf = CopyShelf(data: stateDirectory, awaitsData: usesData)
     self.runner = runner
   }
 
@@ -121,20 +123,42 @@ package final class PluginLibrary: PluginSchemaProvider {
 
   private static func fileName(_ kind: String) -> String { "libsluice-\(kind).so" }
 
-  private static func kind(ofFile name: String) -> String? {
+  static func kind(ofFile name: String) -> String? {
     guard name.hasPrefix("libsluice-"), name.hasSuffix(".so") else { return nil }
     let kind = name.dropFirst("libsluice-".count).dropLast(".so".count)
     return ModuleReader.isName(String(kind), also: "-") ? String(kind) : nil
   }
 
+  // MARK: Copies
+
+  package func note(data: String) { shelf.note(data: data) }
+
+  /// Why copies are not where they should be, to be said once; nil: they are.
+  package func takeCopyWarning() -> String? { shelf.takeWarning() }
+
+  /// Removes the copies that daemons which did not end by themselves have left in a data directory. The caller holds its lock.
+  package static func removeLeftovers(in data: String) { CopyShelf.removeLeftovers(in: data) }
+
   // MARK: Loading
 
+  /// What was loaded since the library was made, in that order, and what was only looked at. From any thread.
+  package var modules: [LoadedModule] { register.withLock { $0.all } }
+
   package func describe(
-    plugin kindOrPath: String, pluginDirectories: [String]
+    plugin kindOrPath: String, pluginDirectories: [String], as user: String? = nil
   ) throws(PluginLookupError) -> PluginSchema {
-    do {
-      let plugin = try load(kindOrPath, pluginDirectories: pluginDirectories, place: lookingPlace)
+    try lookUp(kindOrPath, in: pluginDirectories) { () throws(PluginLoadError) in
+      let plugin = try load(kindOrPath, pluginDirectories: pluginDirectories, place: lookingPlace, as: user)
       return PluginSchema(kind: plugin.kind, schemaJSON: plugin.schemaJSON)
+    }
+  }
+
+  /// With what was probably meant, where there is no such plugin.
+  func lookUp(
+    _ kindOrPath: String, in pluginDirectories: [String], _ look: () throws(PluginLoadError) -> PluginSchema
+  ) throws(PluginLookupError) -> PluginSchema {
+    do throws(PluginLoadError) {
+      return try look()
     } catch {
       let nearest =
         error.code == .notFound && !PluginLibrary.isPath(kindOrPath)
@@ -143,12 +167,16 @@ package final class PluginLibrary: PluginSchemaProvider {
     }
   }
 
+  /// Has no library of this process look at plugins any more, also where that is under way: for a daemon that stops.
+  package static func endLooks() { FirstLook.endAll() }
+
   /// For who only wants to know what a plugin says of itself.
   package var lookingPlace: PluginPlace { runner == nil ? .thread : .process }
 
-  /// Loads the plugin, or returns what was loaded from the same file before.
+  /// Loads the plugin, or returns what was loaded from the same file before. `user`: who looks at it, where that is still to be
+  /// done in a process of its own; nil for the daemon's own.
   package func load(
-    _ kindOrPath: String, pluginDirectories: [String] = [], place: PluginPlace = .thread
+    _ kindOrPath: String, pluginDirectories: [String] = [], place: PluginPlace = .thread, as user: String? = nil
   ) throws(PluginLoadError) -> LoadedPlugin {
     let wanted = PluginLibrary.isPath(kindOrPath) ? nil : kindOrPath
     let file = try TrustedFile(opening: find(kindOrPath, pluginDirectories: pluginDirectories))
@@ -159,8 +187,9 @@ package final class PluginLibrary: PluginSchemaProvider {
       if let known = cache[key] { return .success(known) }
       do throws(PluginLoadError) {
         let seen = cache[Key(file: file.identity, place: .process)]
-        let kinds = try place == .process ? describe(file) : map(file, seen: seen)
+        let kinds = try place == .process ? describe(file, as: user) : map(file, seen: seen)
         cache[key] = kinds
+        register.withLock { $0.note(kinds, path: file.path, identity: file.identity, place: place) }
         return .success(kinds)
       } catch {
         return .failure(error)
@@ -180,18 +209,19 @@ package final class PluginLibrary: PluginSchemaProvider {
     let name = file.path
     let isSeen = seen != nil
     for kind in seen ?? [] { try mustShare(kind.reasonForOwnProcess, name) }
-    let copies = try ModuleCopies(stateDirectory)
+    let (copy, copies) = try shelf.copy(of: file)
     defer { withExtendedLifetime(copies) {} }
-    let copy = try copies.make(of: file)
     if let runner, !isSeen {
       let found = try FirstLook(runner: runner).describe(copy, calling: name)
       for kind in found.kinds {
         try mustShare(LoadedPlugin.reasonForOwnProcess(flags: kind.flags, runtime: found.runtime), name)
       }
     }
+    PluginCrashes.note(name)
     let image = try ModuleImage.load(copy, calling: name)
-    let module = try ModuleReader(path: name, hostMinor: image.major.minor).read(image.module)
-    return module.kinds.map { LoadedPlugin($0, of: module, image: image, path: name, loadedPath: copy) }
+    let identity = file.identity
+    let module = try ModuleReader(path: name, major: image.major).read(image.module)
+    return module.kinds.map { LoadedPlugin($0, of: module, image: image, path: name, file: identity, loadedPath: copy) }
   }
 
   private func mustShare(_ reason: String?, _ name: String) throws(PluginLoadError) {
@@ -201,33 +231,46 @@ package final class PluginLibrary: PluginSchemaProvider {
       remedy: "say `isolation: process` for this subscriber, or leave isolation out")
   }
 
-  /// Whether the plugin's file is another than one that is in the process already, and the two would not be told apart there:
-  /// see `SwiftConformances`.
-  package func isUnsoundSwap(_ kindOrPath: String, pluginDirectories: [String] = []) throws(PluginLoadError) -> Bool {
+  /// Why the plugin's file and what is in the process already would not be told apart there: see `SwiftConformances`.
+  package enum Confusion: Equatable, Sendable {
+    /// With an earlier generation of the file.
+    case replaced
+    /// With another file, or the same one at another path.
+    case alike(path: String)
+  }
+
+  /// Nil if the file may be loaded into the process beside what is there, or is there itself.
+  package func confusion(_ kindOrPath: String, pluginDirectories: [String] = []) throws(PluginLoadError) -> Confusion? {
     let file = try TrustedFile(opening: find(kindOrPath, pluginDirectories: pluginDirectories))
     let (path, identity) = (file.path, file.identity)
-    let before = loaded.withLock { loaded -> [LoadedPlugin] in
+    let there = loaded.withLock { loaded -> [LoadedPlugin] in
       guard loaded[Key(file: identity, place: .thread)] == nil else { return [] }
-      return loaded.filter { $0.key.place == .thread }.values.compactMap(\.first).filter { $0.path == path }
+      return loaded.filter { $0.key.place == .thread }.values.compactMap(\.first)
     }
-    guard !before.isEmpty else { return false }
+    let before = there.filter { $0.path == path }
+    let suspect = there.first { $0.mayHaveRetroactive }
+    guard !before.isEmpty || suspect != nil else { return nil }
     let next = try load(kindOrPath, pluginDirectories: pluginDirectories, place: lookingPlace)
-    return (before + [next]).contains(where: \.mayHaveRetroactive)
+    if !before.isEmpty, (before + [next]).contains(where: \.mayHaveRetroactive) { return .replaced }
+    guard let suspect, next.mayHaveRetroactive else { return nil }
+    return .alike(path: suspect.path)
   }
 
   /// What a file's kinds say of themselves, ready to be run in processes.
-  private func describe(_ file: borrowing TrustedFile) throws(PluginLoadError) -> [LoadedPlugin] {
+  private func describe(
+    _ file: borrowing TrustedFile, as user: String?
+  ) throws(PluginLoadError) -> [LoadedPlugin] {
     guard let runner else {
       throw PluginLoadError(
         .notLoadable, "\(file.path) is to run in a process of its own, and there is no sluice to run it", remedy: "")
     }
     let name = file.path
-    let copies = try ModuleCopies(stateDirectory)
-    let copy = try copies.make(of: file)
-    copies.openToOthers(copy)
-    let module = try FirstLook(runner: runner).describe(copy, calling: name)
+    let (copy, copies) = try shelf.copy(of: file)
+    let kept = KeptModule(copy, of: file, in: copies)
+    let identity = file.identity
+    let module = try FirstLook(runner: runner, user: user).describe(kept.path, calling: name)
     return module.kinds.map {
-      LoadedPlugin($0, of: module, path: name, loadedPath: copy, runner: runner, copies: copies)
+      LoadedPlugin($0, of: module, path: name, file: identity, kept: kept, runner: runner)
     }
   }
 }

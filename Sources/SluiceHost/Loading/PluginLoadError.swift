@@ -3,6 +3,8 @@ package struct PluginLoadError: Error, Equatable, Sendable, CustomStringConverti
   package enum Code: String, Sendable {
     case notFound, untrusted, unreadable, noExec, notLoadable, noEntry, otherVersion, refused, badTable, tooNew
     case wrongKind
+    /// To put its copy.
+    case noPlace
     /// It must not be in the daemon's process.
     case notShareable
   }

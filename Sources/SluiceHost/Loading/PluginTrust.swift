@@ -14,7 +14,9 @@ import Glibc
 
 /// What trust is judged by, of a file or a directory.
 struct Ownership: Equatable {
-  enum Role: String { case file = "plugin", directory = "plugin directory" }
+  enum Role: String {
+    case file = "plugin", directory = "plugin directory", copies = "the directory of plugins' copies"
+  }
 
   var role: Role
   var path: String

@@ -92,9 +92,16 @@ struct PrivateCopy {
   }
 
   private func failed(_ verb: String, _ path: String) -> PluginLoadError {
-    PluginLoadError(
-      .unreadable, "can't \(verb) \(path): \(String(cString: strerror(errno)))",
-      remedy: "the daemon needs to write below \(setting)")
+    PrivateCopy.failure(verb, path, errno, setting)
+  }
+
+  static func failure(_ verb: String, _ path: String, _ code: Int32, _ setting: String) -> PluginLoadError {
+    let isFull = code == ENOSPC || code == EDQUOT
+    return PluginLoadError(
+      .noPlace, "can't \(verb) \(path): \(String(cString: strerror(code)))",
+      remedy: isFull
+        ? "make room there, or set \(setting) to a directory that has some"
+        : "the daemon needs to write below \(setting)")
   }
 
   private static func content(of file: borrowing TrustedFile) throws(PluginLoadError) -> UnsafeMutableRawBufferPointer {

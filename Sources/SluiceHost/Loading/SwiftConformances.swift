@@ -40,7 +40,9 @@ enum SwiftConformances {
         let flags: UInt32 = image.load(at: place &+ UInt64(bitPattern: Int64(offset)) &+ UInt64(flagsOffset))
       else { return true }
       if flags & retroactive != 0 { return true }
-      place += 4
+      let next = place.addingReportingOverflow(4)
+      if next.overflow { return true }
+      place = next.partialValue
     }
     return false
   }

@@ -37,11 +37,31 @@ package struct PublishCounts: Equatable, Sendable {
   package var records: UInt64 = 0
   /// That were there already.
   package var duplicates: UInt64 = 0
-  /// Calls that the stream had no room for.
+  /// Calls that the stream had no room for, or that found too many records published whose parents are not settled.
   package var refused: UInt64 = 0
 }
 
-/// `@unchecked Sendable`: what changes is in `state`, behind its lock; lanes are used under it too, by one thread at a time.
+/// The same while they are counted.
+private final class PublishCounters: Sendable {
+  let output: String
+  let stream: String
+  let records = Atomic<UInt64>(0)
+  let duplicates = Atomic<UInt64>(0)
+  let refused = Atomic<UInt64>(0)
+
+  init(output: String, stream: String) {
+    self.output = output
+    self.stream = stream
+  }
+
+  var counts: PublishCounts {
+    PublishCounts(
+      output: output, stream: stream, records: records.load(ordering: .relaxed),
+      duplicates: duplicates.load(ordering: .relaxed), refused: refused.load(ordering: .relaxed))
+  }
+}
+
+/// `@unchecked Sendable`: what changes is atomic, or in `locked`, behind its lock; lanes are used under it too, by one thread at a time.
 final class Publisher: @unchecked Sendable {
   /// A call of `publish` whose records are not all kept yet.
   struct Awaited {
@@ -57,7 +77,6 @@ final class Publisher: @unchecked Sendable {
     var lanes: [any IngestLane] = []
     var awaited: [Awaited] = []
     var children: PublishedChildren
-    var counts: [PublishCounts]
     /// By target, the LSN behind the last record that is this subscriber's.
     var ends: [UInt64]
     /// The logs of the feeds, by place; what is replayed last.
@@ -79,6 +98,7 @@ final class Publisher: @unchecked Sendable {
 
   /// By the plugin's outputs: the place among the targets; nil: not mapped.
   let outputs: [Int?]
+  private let counters: [PublishCounters]
   let subscriber: String
   let locked: Mutex<State>
   let bell: Doorbell
@@ -99,18 +119,19 @@ final class Publisher: @unchecked Sendable {
     self.bell = bell
     self.replay = replay
     outputs = pluginOutputs.map { output in targets.firstIndex { $0.output == output } }
+    counters = targets.map { PublishCounters(output: $0.output, stream: $0.log.streamName) }
     floorsPath = PublishedFloors.path(dataDirectory: dataDirectory, subscriber: subscriber)
     streams = logs.count
     let none = LogUUID(high: 0, low: 0)
     locked = Mutex(
       State(
         targets: targets, children: PublishedChildren(cursors: cursors),
-        counts: targets.map { PublishCounts(output: $0.output, stream: $0.log.streamName) },
         ends: targets.map { _ in 1 },
         logs: logs + Array(repeating: none, count: cursors.count - logs.count)))
   }
 
-  var counts: [PublishCounts] { locked.withLock { $0.counts } }
+  /// From any thread. Not behind the lock: a call may hold that for as long as it copies half a ring.
+  var counts: [PublishCounts] { counters.map(\.counts) }
 
   // MARK: Publishing, on any thread
 
@@ -207,6 +228,7 @@ final class Publisher: @unchecked Sendable {
   /// Stores what is not there yet, all or nothing.
   private func take(_ state: inout State, _ hold: UInt64) -> slu_rc {
     var bytes = Array(repeating: 0, count: state.targets.count)
+    var largest = bytes
     var added = Array(repeating: 0, count: state.logs.count)
     for index in state.calls.indices {
       let call = state.calls[index]
@@ -216,9 +238,10 @@ final class Publisher: @unchecked Sendable {
         continue
       }
       added[call.feed] += 1
-      bytes[call.target] += call.fields.recordBytes + PublishedLineage.maxBytes + 8
+      bytes[call.target] += Self.maxBytes(of: call.fields)
+      largest[call.target] = max(largest[call.target], Self.maxBytes(of: call.fields))
     }
-    let rc = reserve(bytes, added, &state)
+    let rc = reserve(bytes, largest, added, &state)
     guard rc == SLU_OK else {
       forget(&state)
       return rc
@@ -228,25 +251,25 @@ final class Publisher: @unchecked Sendable {
     return SLU_OK
   }
 
-  /// Room for so many bytes in each target, or for nothing.
-  private func reserve(_ bytes: [Int], _ added: [Int], _ state: inout State) -> slu_rc {
+  /// Room for so many bytes in each target, in records of at most `largest`, or for nothing.
+  private func reserve(_ bytes: [Int], _ largest: [Int], _ added: [Int], _ state: inout State) -> slu_rc {
     for target in bytes.indices {
       // Two outputs may go to one stream.
       let log = state.targets[target].log
       let all = bytes.indices.reduce(0) { state.targets[$1].log === log ? $0 + bytes[$1] : $0 }
       guard all <= state.targets[target].maxCallBytes else { return SLU_E_INVALID }
     }
-    for feed in added.indices where added[feed] > 0 && state.children.isFull(feed) { return SLU_BUSY }
     var rc = SLU_OK
+    for feed in added.indices where added[feed] > 0 && state.children.isFull(feed) { rc = SLU_BUSY }
+    if rc == SLU_BUSY {
+      for target in bytes.indices where bytes[target] > 0 { counters[target].refused.add(1, ordering: .relaxed) }
+      return rc
+    }
     for target in bytes.indices where bytes[target] > 0 {
-      guard state.lanes[target].reserve(bytes: bytes[target]) != nil else { continue }
-      state.counts[target].refused += 1
+      guard state.lanes[target].reserve(bytes: bytes[target], largest: largest[target]) != nil else { continue }
+      counters[target].refused.add(1, ordering: .relaxed)
       rc = SLU_BUSY
       break
-    }
-    // What is reserved is for records of the size that is allowed now; a reload may have made it smaller just before.
-    for call in state.calls where rc == SLU_OK && !call.isThere && !fits(call.fields, state.targets[call.target].log) {
-      rc = SLU_E_INVALID
     }
     if rc != SLU_OK {
       // Also what was reserved before goes back.
@@ -256,8 +279,11 @@ final class Publisher: @unchecked Sendable {
   }
 
   private func fits(_ fields: RecordFields, _ log: StreamLog) -> Bool {
-    fields.recordBytes + PublishedLineage.maxBytes + 8 <= log.maxRecordBytes
+    Self.maxBytes(of: fields) <= log.maxRecordBytes
   }
+
+  /// With its parent.
+  private static func maxBytes(of fields: RecordFields) -> Int { fields.recordBytes + PublishedLineage.maxBytes + 8 }
 
   /// The children of a call that is not taken are none.
   private func forget(_ state: inout State) {
@@ -269,10 +295,10 @@ final class Publisher: @unchecked Sendable {
   private func append(_ state: inout State) {
     for call in state.calls {
       guard !call.isThere else {
-        state.counts[call.target].duplicates += 1
+        counters[call.target].duplicates.add(1, ordering: .relaxed)
         continue
       }
-      state.counts[call.target].records += 1
+      counters[call.target].records.add(1, ordering: .relaxed)
       let lane = state.lanes[call.target]
       let result = state.lineage.withHeaders(of: call.parent, and: call.fields.headers) { headers in
         var fields = call.fields
@@ -312,6 +338,13 @@ final class Publisher: @unchecked Sendable {
   }
 
   // MARK: Books, on the subscriber's thread
+
+  /// Nothing was published yet: the streams begin at `cursors`.
+  func begin(at cursors: [UInt64]) {
+    locked.withLock { state in
+      for (feed, cursor) in cursors.enumerated() { state.children.restart(feed: feed, at: cursor) }
+    }
+  }
 
   /// The part of a stream that is replayed from now on.
   func beginReplay(of log: LogUUID, at lsn: UInt64) {

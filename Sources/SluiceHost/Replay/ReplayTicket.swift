@@ -39,11 +39,12 @@ package final class ReplayTicket: Sendable {
     bell.ring()
   }
 
-  /// Returns when all are settled, none will be, or the time is over.
-  package func wait(until deadline: Int64) -> [Outcome] {
-    while true {
-      let (outcomes, isDone) = state.withLock { ($0.outcomes, $0.open == 0 || $0.isOver) }
-      if isDone || !bell.wait(until: deadline) { return isDone ? outcomes : state.withLock { $0.outcomes } }
+  /// Returns when all are settled, none will be, the time is over, or, looking now and then, the wait `isGivenUp`.
+  package func wait(until deadline: Int64, _ isGivenUp: () -> Bool = { false }) -> [Outcome] {
+    while !isGivenUp(), state.withLock({ $0.open > 0 && !$0.isOver }) {
+      let look = Clock.monotonic() + Limits.replayLookNanoseconds
+      if !bell.wait(until: min(deadline, look)), deadline < look { break }
     }
+    return state.withLock { $0.outcomes }
   }
 }

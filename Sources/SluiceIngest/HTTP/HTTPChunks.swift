@@ -62,8 +62,20 @@ extension HTTPRequestParser {
     guard end > line else { return .done }
     fieldCount += 1
     guard fieldCount <= limits.headerCount else { return .refuse(.trailersTooLarge) }
-    guard case .name = field(base, to: end) else { return .refuse(.badTrailer) }
-    return .next
+    guard case .name(let colon, _) = field(base, to: end) else { return .refuse(.badTrailer) }
+    let name = UnsafeRawBufferPointer(start: base + line, count: colon - line)
+    return Self.mayTrail(name) ? .next : .refuse(.badTrailer)
+  }
+
+  /// What says how a request is read must not stand behind it (RFC 9110, 6.5.1): another parser may heed it.
+  private static func mayTrail(_ name: UnsafeRawBufferPointer) -> Bool {
+    switch name.count {
+    case 4: !HTTPBytes.equals(name, ignoringCase: "host")
+    case 10: !HTTPBytes.equals(name, ignoringCase: "connection")
+    case 14: !HTTPBytes.equals(name, ignoringCase: "content-length")
+    case 17: !HTTPBytes.equals(name, ignoringCase: "transfer-encoding")
+    default: true
+    }
   }
 
   @inline(__always)

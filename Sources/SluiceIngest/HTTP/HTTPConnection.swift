@@ -5,20 +5,19 @@
 //                idle connection holds no buffer.
 //     closing    the last answer is decided (`Connection: close`, a refusal, a timeout); input is dropped.
 //     lingering  the last answer is written and the output is shut; input is dropped until the peer closes or
-//                `Limits.httpLingerSeconds` pass. Only after a refusal: closing at once would reset the connection
+//                `lingerSeconds` pass. Only after a refusal: closing at once would reset the connection
 //                under the answer. Otherwise `closing` goes to `closed`.
 //
-// Reading stops while `maxPipelinedRequests` wait for answers, the peer takes none, or a request waits for room in the
-// stream (`isHeld`); nothing is parsed meanwhile. A request that waits stays in `rest` and is parsed anew when it is its
-// turn.
+// Reading stops while `maxPipelinedRequests` wait for answers, those that are made are many bytes, the peer takes none, a request
+// waits for room in the stream, or a compressed one for the loop's next turn (`isHeld`); nothing is parsed meanwhile. A request
+// that waits stays in `rest` and is parsed anew when it is its turn.
 
 import NIOCore
 import SluiceCore
-import Synchronization
 
 /// Confined to the loop of its channel. What every request touches is `@exclusivity(unchecked)`: each access is a load,
 /// a store, or a call into a value that cannot reach back here, so none can overlap another on the one thread.
-final class HTTPConnection: ChannelDuplexHandler, RoomWaiter {
+final class HTTPConnection: ChannelDuplexHandler, RoomWaiter, SecuredConnection {
   typealias InboundIn = ByteBuffer
   typealias OutboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
@@ -28,31 +27,44 @@ final class HTTPConnection: ChannelDuplexHandler, RoomWaiter {
   let loop: HTTPLoop
   /// Where the loop keeps this connection; −1 once it doesn't.
   var index = -1
-  @exclusivity(unchecked) private var context: ChannelHandlerContext?
-  @exclusivity(unchecked) private var parser: HTTPRequestParser
-  @exclusivity(unchecked) private var rest = ByteBuffer()
-  /// What of `rest` is counted in the source's `heldBytes`.
-  @exclusivity(unchecked) private var charged = 0
-  @exclusivity(unchecked) private(set) var life = Life.open
+  @exclusivity(unchecked) private(set) var context: ChannelHandlerContext?
+  @exclusivity(unchecked) var parser: HTTPRequestParser
+  @exclusivity(unchecked) private(set) var rest = ByteBuffer()
+  @exclusivity(unchecked) private var held = HeldInput()
+  @exclusivity(unchecked) var life = Life.open
   /// Requests whose answers wait in the loop's queue.
-  @exclusivity(unchecked) private var waiting = 0
+  @exclusivity(unchecked) private(set) var waiting = 0
   @exclusivity(unchecked) private var needsFlush = false
+  /// Bytes of answers that wait in the loop's queue, but for the short plain ones, and of those that are not flushed.
+  @exclusivity(unchecked) private var queuedBytes = 0
+  @exclusivity(unchecked) private var unflushedBytes = 0
   /// Where the waiting room keeps this connection; −1 once it doesn't.
   @exclusivity(unchecked) var place = -1
   /// The next request waits for room, so much of it, or has waited long enough.
-  @exclusivity(unchecked) private var isBlocked = false
-  private var wantedBytes = 0
-  @exclusivity(unchecked) private(set) var givesUp = false
+  @exclusivity(unchecked) var isBlocked = false
+  var wantedBytes = 0
+  /// The next request is compressed, and this turn of the loop has expanded enough.
+  @exclusivity(unchecked) var isYielding = false
+  @exclusivity(unchecked) var givesUp = false
   private var readIsHeld = false
   private var peerIsDone = false
-  private var lingers = false
-  private var continueIsSent = false
+  var lingers = false
+  /// Counted by the source's load as one that is being turned away.
+  var isTurnedAway = false
+  var continueIsSent = false
+  /// Bytes still to come of a body that nobody wants.
+  @exclusivity(unchecked) var unwantedBytes = 0
   /// The sweep at which what the connection does now began.
-  @exclusivity(unchecked) private var since = 0
+  @exclusivity(unchecked) var since = 0
+  var patience = DrainPatience()
+
+  /// Set before the first request's bytes come.
+  package var security = ConnectionSecurity.plain
+  @exclusivity(unchecked) var authorization = HTTPAuthorization()
 
   init(loop: HTTPLoop) {
     self.loop = loop
-    parser = HTTPRequestParser(limits: loop.settings.limits)
+    parser = HTTPRequestParser(limits: loop.settings.limits, stopsBeforeBodies: true)
   }
 
   // MARK: Channel events
@@ -71,9 +83,8 @@ final class HTTPConnection: ChannelDuplexHandler, RoomWaiter {
   }
 
   func channelActive(context: ChannelHandlerContext) {
-    if loop.settings.openConnections.load(ordering: .relaxed) > loop.settings.options.maxConnections {
-      loop.counters.connectionRefused()
-      context.close(promise: nil)
+    if loop.settings.load.isOver(loop.settings.options.maxConnections) {
+      turnAway()
     } else if loop.isDraining {
       // Accepted just before the listener was closed.
       context.close(promise: nil)
@@ -87,6 +98,8 @@ final class HTTPConnection: ChannelDuplexHandler, RoomWaiter {
     loop.waitingRoom.leave(self)
     drop()
     loop.remove(self)
+    if isTurnedAway { loop.settings.load.endTurningAway() }
+    isTurnedAway = false
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -112,24 +125,26 @@ final class HTTPConnection: ChannelDuplexHandler, RoomWaiter {
     charge()
   }
 
-  /// What is held of unfinished requests counts against the source's budget: beyond it, whoever adds more than a little
-  /// is refused, so that strangers who never finish can't take the daemon's memory.
+  /// What is held counts against the source's budgets. Beyond that of unfinished requests, whoever adds more than a little is
+  /// refused; beyond that of waiting ones, it waits no longer.
   private func charge() {
-    let held = rest.readableBytes
-    guard held != charged else { return }
-    let total = loop.settings.heldBytes.add(held - charged, ordering: .relaxed).newValue
-    charged = held
-    guard total > loop.settings.options.maxHeldBytes, held > Limits.uncontestedHeldBytes, life == .open else { return }
-    loop.counters.rejected(.memory)
-    refuse(.unavailable, code: "too_much_unfinished", detail: "too many requests are unfinished; send this one again")
-    drop()
+    let settings = loop.settings
+    while held.isTooMuch(&rest, isWaiting: isBlocked, in: settings.load, limit: settings.options.maxHeldBytes),
+      life == .open
+    {
+      guard isBlocked else {
+        loop.counters.rejected(.memory)
+        refuse(
+          .unavailable, code: "too_much_unfinished", detail: "too many requests are unfinished; send this one again")
+        return drop()
+      }
+      givesUp = true
+      isBlocked = false
+      serveRest()
+    }
   }
 
-  private func drop() {
-    rest = ByteBuffer()
-    loop.settings.heldBytes.subtract(charged, ordering: .relaxed)
-    charged = 0
-  }
+  private func drop() { held.drop(&rest, from: loop.settings.load) }
 
   func channelReadComplete(context: ChannelHandlerContext) {
     if waiting == 0 { flushAnswers() }
@@ -155,7 +170,8 @@ final class HTTPConnection: ChannelDuplexHandler, RoomWaiter {
   // MARK: Requests
 
   private var isHeld: Bool {
-    isBlocked || waiting >= loop.settings.options.maxPipelinedRequests || context?.channel.isWritable == false
+    isBlocked || isYielding || waiting >= loop.settings.options.maxPipelinedRequests
+      || queuedBytes + unflushedBytes >= Limits.maxUnsentAnswerBytes || context?.channel.isWritable == false
   }
 
   private func serveRest() {
@@ -173,11 +189,16 @@ final class HTTPConnection: ChannelDuplexHandler, RoomWaiter {
     var served = 0
     bytes.withUnsafeReadableBytes { all in
       while life == .open, !isHeld {
+        served += passOver(all.count - served)
         let unread = UnsafeRawBufferPointer(rebasing: all[served...])
         let hadBegun = parser.isMidRequest
         let wasInBody = parser.isInBody
         switch parser.parse(unread) {
         case .request(let request):
+          guard request.head.coding == .identity || loop.turns.mayExpand else {
+            yield()
+            break
+          }
           guard serve(request, unread) else {
             block()
             break
@@ -187,6 +208,9 @@ final class HTTPConnection: ChannelDuplexHandler, RoomWaiter {
           since = loop.sweeps
           loop.waitingRoom.leave(self)
           givesUp = false
+        case .head:
+          guard let refusal = admit(parser.head, unread) else { continue }
+          served += refuseBody(refusal)
         case .needMore:
           if hadBegun != parser.isMidRequest || wasInBody != parser.isInBody { since = loop.sweeps }
           sendContinueIfAwaited(unread.count)
@@ -199,45 +223,6 @@ final class HTTPConnection: ChannelDuplexHandler, RoomWaiter {
       }
     }
     bytes.moveReaderIndex(forwardBy: served)
-  }
-
-  // MARK: Waiting for room
-
-  private func block() {
-    isBlocked = true
-    wantedBytes = loop.wantedBytes
-    guard place < 0 else { return }
-    loop.counters.requestBlocked()
-    loop.waitingRoom.enter(self, for: loop.settings.options.blockNanoseconds ?? 0)
-  }
-
-  func tryAgain() {
-    guard givesUp || loop.mayHaveRoom(for: wantedBytes) else { return }
-    isBlocked = false
-    resume()
-  }
-
-  func giveUp() {
-    givesUp = true
-    tryAgain()
-  }
-
-  private func sendContinueIfAwaited(_ count: Int) {
-    guard parser.isInBody, parser.head.expectsContinue, !continueIsSent, waiting == 0, count == parser.bodyStart else {
-      return
-    }
-    continueIsSent = true
-    write(ByteBuffer(string: "HTTP/1.1 100 Continue\r\n\r\n"))
-  }
-
-  // MARK: Refusing what is no request
-
-  /// The last answer on this connection, to something that is no request.
-  private func refuse(_ status: HTTPStatus, code: String, detail: String) {
-    _ = loop.now()
-    lingers = true
-    loop.waitingRoom.leave(self)
-    answer(loop.responses.problem(status, code: code, detail: detail, .close), .close)
   }
 
   // MARK: Answers
@@ -260,9 +245,8 @@ final class HTTPConnection: ChannelDuplexHandler, RoomWaiter {
 
   /// Any other answer that says what the log has: once that is durable.
   func answerWhenDurable(_ response: HTTPResponse, _ persistence: HTTPPersistence) {
-    waiting += 1
     if case .close = persistence { life = .closing }
-    loop.answer(self, response, closes: life == .closing)
+    enqueue(response)
   }
 
   /// Any other answer: at once if none waits before it.
@@ -271,15 +255,21 @@ final class HTTPConnection: ChannelDuplexHandler, RoomWaiter {
     if waiting == 0 {
       finish(response, closes: life == .closing)
     } else {
-      waiting += 1
-      loop.answer(self, response, closes: life == .closing)
+      enqueue(response)
     }
+  }
+
+  private func enqueue(_ response: HTTPResponse) {
+    waiting += 1
+    queuedBytes += response.bytes.readableBytes
+    loop.answer(self, response, closes: life == .closing)
   }
 
   /// The loop says that it is this answer's turn.
   func complete(_ answer: HTTPLoop.Answer) {
     if let response = answer.response {
       waiting -= 1
+      queuedBytes -= response.bytes.readableBytes
       finish(response, closes: answer.closes)
     } else {
       waiting -= answer.accepted
@@ -297,7 +287,7 @@ final class HTTPConnection: ChannelDuplexHandler, RoomWaiter {
   /// What comes after these bytes, and after all that were written before, is the end of the connection.
   private func writeLast(_ bytes: ByteBuffer) {
     guard let context else { return }
-    needsFlush = false
+    noteFlush()
     since = loop.sweeps
     let written = context.eventLoop.makePromise(of: Void.self)
     let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
@@ -307,16 +297,17 @@ final class HTTPConnection: ChannelDuplexHandler, RoomWaiter {
 
   private func finalAnswerIsWritten() {
     guard let context, life == .closing else { return }
-    guard lingers, !peerIsDone else { return context.close(promise: nil) }
+    guard lingers, !peerIsDone, lingerSeconds > 0 else { return context.close(promise: nil) }
     life = .lingering
     since = loop.sweeps
     context.close(mode: .output, promise: nil)
     if readIsHeld { releaseRead() }
   }
 
-  private func write(_ bytes: ByteBuffer) {
+  func write(_ bytes: ByteBuffer) {
     guard let context else { return }
     context.write(wrapOutboundOut(bytes), promise: nil)
+    unflushedBytes += bytes.readableBytes
     guard !needsFlush else { return }
     needsFlush = true
     // While answers wait, and in the middle of a read, others may follow before the flush.
@@ -326,12 +317,17 @@ final class HTTPConnection: ChannelDuplexHandler, RoomWaiter {
   /// Sends what was written, then goes on with what was held back meanwhile.
   func flushAnswers() {
     guard needsFlush, let context else { return }
-    needsFlush = false
+    noteFlush()
     context.flush()
     resume()
   }
 
-  private func resume() {
+  private func noteFlush() {
+    needsFlush = false
+    unflushedBytes = 0
+  }
+
+  func resume() {
     guard context != nil else { return }
     if life == .open, !isHeld, rest.readableBytes > 0 {
       serveRest()
@@ -366,34 +362,14 @@ final class HTTPConnection: ChannelDuplexHandler, RoomWaiter {
     writeLast(ByteBuffer())
   }
 
-  /// Draining: nothing was asked, so nothing is owed.
+  /// Draining: nothing was asked, or all of it is answered, so nothing is owed. A body that nobody wants is not waited for.
   func closeIfIdle() {
-    if life == .open, waiting == 0, !needsFlush, !parser.isMidRequest, rest.readableBytes == 0 {
-      closeBehindAnswers()
-    }
+    guard life == .open, waiting == 0, !needsFlush, !parser.isMidRequest, rest.readableBytes == 0 else { return }
+    // Nothing can be written before the end of the handshake.
+    guard !awaitsTLS else { return cut() }
+    if unwantedBytes > 0 { lingers = true }
+    closeBehindAnswers()
   }
 
   func cut() { context?.close(promise: nil) }
-
-  /// Once a second: whether the connection was closed for being too slow.
-  func sweep(_ now: Int) -> Bool {
-    let options = loop.settings.options
-    let age = now - since - 1
-    switch life {
-    case .open where waiting > 0 || isBlocked:
-      return false
-    case .open where parser.isMidRequest:
-      guard age >= (parser.isInBody ? options.bodySeconds : options.headerSeconds) else { return false }
-      refuse(.requestTimeout, code: "timeout", detail: "the request took too long to arrive")
-    case .open, .closing:
-      guard age >= options.idleSeconds, waiting == 0 else { return false }
-      cut()
-    case .lingering:
-      if age >= Limits.httpLingerSeconds { cut() }
-      return false
-    case .closed:
-      return false
-    }
-    return true
-  }
 }

@@ -16,6 +16,8 @@ struct SeenFields: OptionSet {
   static var producer: SeenFields { SeenFields(rawValue: 512) }
   static var epoch: SeenFields { SeenFields(rawValue: 1024) }
   static var sequence: SeenFields { SeenFields(rawValue: 2048) }
+  static var authorization: SeenFields { SeenFields(rawValue: 4096) }
+  static var fingerprint: SeenFields { SeenFields(rawValue: 8192) }
 }
 
 extension HTTPRequestParser {
@@ -26,6 +28,7 @@ extension HTTPRequestParser {
     switch (name.count, name[0] | 0x20) {
     case (4, UInt8(ascii: "h")) where HTTPBytes.equals(name, ignoringCase: "host"):
       for byte in value where !HTTPBytes.isHost(byte) { return .badHost }
+      head.host = span
       return once(.host)
     case (6, UInt8(ascii: "a")) where HTTPBytes.equals(name, ignoringCase: "accept"):
       if head.accept.isEmpty { head.accept = span }
@@ -53,12 +56,18 @@ extension HTTPRequestParser {
     case (15, UInt8(ascii: "s")) where HTTPBytes.equals(name, ignoringCase: "sluice-sequence"):
       head.sequence = span
       return once(.sequence)
+    case (13, UInt8(ascii: "a")) where HTTPBytes.equals(name, ignoringCase: "authorization"):
+      head.authorization = span
+      return once(.authorization)
+    case (18, UInt8(ascii: "s")) where HTTPBytes.equals(name, ignoringCase: "sluice-fingerprint"):
+      head.fingerprint = span
+      return once(.fingerprint)
     case (14, UInt8(ascii: "c")) where HTTPBytes.equals(name, ignoringCase: "content-length"):
       guard let length = decimal(value) else { return .badContentLength }
       head.contentLength = length
       return once(.contentLength)
     case (16, UInt8(ascii: "c")) where HTTPBytes.equals(name, ignoringCase: "content-encoding"):
-      head.isEncoded = !HTTPBytes.equals(value, ignoringCase: "identity")
+      head.coding = coding(value)
       return once(.contentEncoding)
     case (17, UInt8(ascii: "t")) where HTTPBytes.equals(name, ignoringCase: "transfer-encoding"):
       guard HTTPBytes.equals(value, ignoringCase: "chunked") else { return .badTransferEncoding }
@@ -89,24 +98,45 @@ extension HTTPRequestParser {
     return value
   }
 
+  /// The coding of a list that names one beside `identity`, which changes nothing.
+  private func coding(_ list: UnsafeRawBufferPointer) -> HTTPCoding {
+    var coding = HTTPCoding.identity
+    var start = 0
+    while start < list.count {
+      let name = element(of: list, from: &start)
+      if name.isEmpty || HTTPBytes.equals(name, ignoringCase: "identity") { continue }
+      guard coding == .identity else { return .other }
+      if HTTPBytes.equals(name, ignoringCase: "gzip") || HTTPBytes.equals(name, ignoringCase: "x-gzip") {
+        coding = .gzip
+      } else {
+        coding = HTTPBytes.equals(name, ignoringCase: "zstd") ? .zstd : .other
+      }
+    }
+    return coding
+  }
+
+  /// The element of a list at `start`, which moves behind its comma, without the blanks around it.
+  private func element(of list: UnsafeRawBufferPointer, from start: inout Int) -> UnsafeRawBufferPointer {
+    var first = start
+    var last = start
+    while last < list.count, list[last] != UInt8(ascii: ",") { last += 1 }
+    start = last + 1
+    while first < last, isBlank(list[first]) { first += 1 }
+    while last > first, isBlank(list[last - 1]) { last -= 1 }
+    return UnsafeRawBufferPointer(rebasing: list[first..<last])
+  }
+
   /// `close` wins over everything; `keep-alive` matters on HTTP/1.0; other options are for proxies.
   private mutating func connection(_ list: UnsafeRawBufferPointer) {
     var start = 0
     while start < list.count {
-      var end = start
-      while end < list.count, list[end] != UInt8(ascii: ",") { end += 1 }
-      var first = start
-      var last = end
-      while first < last, isBlank(list[first]) { first += 1 }
-      while last > first, isBlank(list[last - 1]) { last -= 1 }
-      let option = UnsafeRawBufferPointer(rebasing: list[first..<last])
+      let option = element(of: list, from: &start)
       if HTTPBytes.equals(option, ignoringCase: "close") {
         seen.insert(.close)
         head.keepAlive = false
       } else if head.minorVersion == 0, HTTPBytes.equals(option, ignoringCase: "keep-alive") {
         head.keepAlive = !seen.contains(.close)
       }
-      start = end + 1
     }
   }
 }

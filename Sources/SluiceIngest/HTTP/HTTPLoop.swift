@@ -44,8 +44,12 @@ final class HTTPLoop: SourceLoop, @unchecked Sendable {
   @exclusivity(unchecked) private var batches: CircularBuffer<Batch>
   /// The records of the body at hand.
   @exclusivity(unchecked) var records = RecordList()
+  /// Expands the compressed body at hand.
+  @exclusivity(unchecked) var expander = BodyExpander()
   /// Requests that wait for room in the stream.
   let waitingRoom: WaitingRoom
+  /// Compressed requests that wait for the next turn.
+  let turns: ExpansionTurns
   /// How much room the request wanted that found none last.
   @exclusivity(unchecked) var wantedBytes = 0
   /// What the answers queued since the last submit wait for beside it.
@@ -74,8 +78,9 @@ final class HTTPLoop: SourceLoop, @unchecked Sendable {
     self.eventLoop = eventLoop
     self.settings = settings
     self.counters = counters
-    responses = HTTPResponses(now: Clock.wall())
+    responses = HTTPResponses(now: settings.options.clock.wall())
     waitingRoom = WaitingRoom(eventLoop: eventLoop)
+    turns = ExpansionTurns(eventLoop: eventLoop)
     answers = CircularBuffer(initialCapacity: settings.stream == nil ? 16 : Limits.preparedWaiters)
     batches = CircularBuffer(initialCapacity: 256)
   }
@@ -110,7 +115,7 @@ final class HTTPLoop: SourceLoop, @unchecked Sendable {
     guard let lane else { return true }
     // Behind a submit the lane looks at the stream anew; the other one lets go of the room.
     _ = lane.submit()
-    let reason = lane.reserve(bytes: bytes)
+    let reason = lane.reserve(bytes: bytes, largest: settings.stream?.maxRecordBytes ?? 0)
     _ = lane.submit()
     return reason == nil || reason == .closing
   }
@@ -122,7 +127,7 @@ final class HTTPLoop: SourceLoop, @unchecked Sendable {
   @inline(__always)
   func now() -> Int64 {
     if tickTime == 0 {
-      tickTime = Clock.wall()
+      tickTime = settings.options.clock.wall()
       responses.refresh(now: tickTime)
       scheduleEndOfTick()
     }
@@ -171,6 +176,7 @@ final class HTTPLoop: SourceLoop, @unchecked Sendable {
       openPosition = 0
     }
     settle()
+    turns.endOfTick()
   }
 
   private func woken() {
@@ -235,6 +241,7 @@ final class HTTPLoop: SourceLoop, @unchecked Sendable {
     connections.append(connection)
     counters.connectionOpened()
     settings.openConnections.add(1, ordering: .relaxed)
+    settings.load.enter()
   }
 
   func remove(_ connection: HTTPConnection) {
@@ -248,6 +255,7 @@ final class HTTPLoop: SourceLoop, @unchecked Sendable {
     }
     counters.connectionClosed()
     settings.openConnections.subtract(1, ordering: .relaxed)
+    settings.load.leave()
     finishDrainIfEmpty()
   }
 
@@ -263,8 +271,8 @@ final class HTTPLoop: SourceLoop, @unchecked Sendable {
 
   // MARK: Draining
 
-  /// Answers what is pending, says `Connection: close` from now on, closes idle connections; the future succeeds when
-  /// no connection is left and the lane is closed. At the deadline connections are cut.
+  /// Answers what is pending, says `Connection: close` from now on, closes idle connections, and soon those whose peers do
+  /// nothing; the future succeeds when no connection is left and the lane is closed. At the deadline connections are cut.
   func drain(within limit: TimeAmount) -> EventLoopFuture<Void> {
     eventLoop.assertInEventLoop()
     if let drained { return drained.futureResult }

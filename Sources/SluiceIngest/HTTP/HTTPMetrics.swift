@@ -85,7 +85,7 @@ final class HTTPCounters: @unchecked Sendable {
         "sluice_source_timeouts_total", .counter, help: "Connections closed for sending too slowly or nothing at all.",
         samples: one(sum(Layout.timedOut))),
       MetricFamily(
-        "sluice_source_refused_connections_total", .counter, help: "Connections closed for being one too many.",
+        "sluice_source_refused_connections_total", .counter, help: "Connections turned away for being one too many.",
         samples: one(sum(Layout.refused))),
     ]
   }

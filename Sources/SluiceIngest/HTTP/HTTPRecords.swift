@@ -20,7 +20,7 @@ extension HTTPConnection {
       return true
     }
     var record = RecordFields(eventTime: now, topic: loop.settings.defaultTopic, payload: body)
-    guard addMetadata(of: request, bytes, to: &record) else { return true }
+    guard addMetadata(of: request, bytes, to: &record), takesQuota(records: 1, of: body, request) else { return true }
     switch loop.append(record) {
     case .accepted:
       loop.counters.recordsAccepted(1)
@@ -29,6 +29,7 @@ extension HTTPConnection {
       loop.wantedBytes = record.recordBytes
       return isAnswered(full: reason, request, records: 1)
     case .tooLarge(let limit):
+      givesBackQuota()
       loop.counters.rejected(.tooLarge)
       problem(
         request, .bodyTooLarge, code: "record_too_large", detail: "the stream takes records of up to \(limit) bytes")
@@ -42,7 +43,7 @@ extension HTTPConnection {
   ) -> Bool {
     var record = RecordFields(eventTime: now, topic: loop.settings.defaultTopic, payload: .empty)
     guard addMetadata(of: request, bytes, to: &record), let stream = loop.settings.stream,
-      let producer = producer(of: request, bytes, on: stream)
+      let producer = producer(of: request, bytes, on: stream), takesQuota(records: 1, of: body, request)
     else { return true }
     loop.records.begin(metadataBytes: record.topic.count + record.key.count, maxRecordBytes: stream.maxRecordBytes)
     loop.records.readOne(body)
@@ -50,7 +51,7 @@ extension HTTPConnection {
       guard let refusal = loop.records.refusals.first else { return answerAccepted(persistence) }
       let response = loop.responses.problem(
         refusal.reason == .tooLarge ? .bodyTooLarge : .badRequest, code: "\(refusal.code)", detail: "\(refusal.detail)",
-        member: refusal.offset.map { ("offset", $0) }, persistence)
+        member: refusal.offset.map { .number("offset", $0) }, persistence)
       answerWhenDurable(response, persistence)
     }
   }
@@ -82,6 +83,7 @@ extension HTTPConnection {
       }
       return true
     }
+    guard takesQuota(records: loop.records.count, of: body, request) else { return true }
     return isAnswered(loop.take(record, of: body, from: numbered), request) { persistence in
       answerWhenDurable(loop.responses.received(loop.records, persistence), persistence)
     }
@@ -103,16 +105,19 @@ extension HTTPConnection {
     case .full(let reason):
       return isAnswered(full: reason, request, records: count)
     case .gap(let expected):
+      givesBackQuota()
       loop.counters.rejected(.gap, count)
       problem(
         request, .conflict, code: "gap", detail: "records are missing before this one; `expected` comes next",
-        member: ("expected", Int(clamping: expected)))
+        member: .number("expected", Int(clamping: expected)))
     case .fenced(let highest):
+      givesBackQuota()
       loop.counters.rejected(.fenced, count)
       problem(
         request, .conflict, code: "fenced", detail: "a producer of this name has come with the higher `epoch`",
-        member: ("epoch", Int(highest)))
+        member: .number("epoch", Int(highest)))
     case .owned:
+      givesBackQuota()
       loop.counters.rejected(.owned, count)
       problem(request, .conflict, code: "owned", detail: "a framed connection writes as this producer")
     }
@@ -121,6 +126,7 @@ extension HTTPConnection {
 
   /// False: the request is to wait for room.
   private func isAnswered(full reason: FullReason, _ request: HTTPRequest, records: Int) -> Bool {
+    givesBackQuota()
     let mayWait = loop.settings.options.blockNanoseconds != nil && reason != .closing && !loop.isDraining
     guard !mayWait || givesUp else { return false }
     loop.counters.rejected(RejectReason(reason), records)
@@ -132,7 +138,7 @@ extension HTTPConnection {
   private func problem(_ request: HTTPRequest, _ fault: JSONFault) {
     problem(
       request, .badRequest, code: "\(fault.code.name)", detail: "\(fault.code.detail)",
-      member: ("offset", fault.offset))
+      member: .number("offset", fault.offset))
   }
 
   // MARK: Headers
@@ -141,7 +147,7 @@ extension HTTPConnection {
   private func producer(
     of request: HTTPRequest, _ bytes: UnsafeRawBufferPointer, on stream: any IngestStream
   ) -> SequencedProducer? {
-    switch request.head.sequencing(bytes, on: stream) {
+    switch request.head.sequencing(bytes, on: stream, authentication, of: authorization.session) {
     case .producer(let producer): return producer
     case .fault(let code, let detail):
       loop.counters.rejected(.metadata)
@@ -150,7 +156,8 @@ extension HTTPConnection {
       loop.counters.rejected(.producers)
       problem(
         request, .unavailable, code: "too_many_producers", detail: "the stream remembers as many producers as it may",
-        extra: "Retry-After: \(Limits.retryAfterSeconds)\r\n")
+        extra: HTTPResponses.retryAfter)
+    case .forbidden: refuseProducer(request)
     }
     return nil
   }

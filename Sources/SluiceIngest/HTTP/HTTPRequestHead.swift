@@ -50,6 +50,11 @@ package enum HTTPMethod: UInt8, Sendable {
   case get, head, post, other
 }
 
+/// What `Content-Encoding` names. `x-gzip` is gzip; more than one coding on top of another is `other`.
+package enum HTTPCoding: UInt8, Sendable {
+  case identity, gzip, zstd, other
+}
+
 /// A request's head. The spans point into the bytes that were parsed; the target is as sent, nothing is decoded.
 package struct HTTPRequestHead: Equatable, Sendable {
   package var method = HTTPMethod.other
@@ -64,14 +69,16 @@ package struct HTTPRequestHead: Equatable, Sendable {
   package var producer = ByteSpan.none
   package var epoch = ByteSpan.none
   package var sequence = ByteSpan.none
+  package var host = ByteSpan.none
+  package var authorization = ByteSpan.none
+  package var fingerprint = ByteSpan.none
   /// `Content-Length`, or −1 if there was none.
   package var contentLength = -1
   package var isChunked = false
   /// What `Connection` and the version say about the connection after this request.
   package var keepAlive = true
   package var expectsContinue = false
-  /// `Content-Encoding` other than `identity`.
-  package var isEncoded = false
+  package var coding = HTTPCoding.identity
 
   package init() {}
 
@@ -80,6 +87,9 @@ package struct HTTPRequestHead: Equatable, Sendable {
 
   /// Neither `Content-Length` nor `Transfer-Encoding`: by the protocol an empty body.
   package var hasBody: Bool { isChunked || contentLength >= 0 }
+
+  /// Whether bytes follow the head.
+  package var bringsBody: Bool { isChunked || contentLength > 0 }
 }
 
 /// Why a request cannot be served, and nothing after it on the connection either.
@@ -98,6 +108,7 @@ package enum HTTPRefusal: UInt8, Sendable, CaseIterable, Error {
   case tooManyHeaders
   case missingHost
   case badHost
+  case hostMismatch
   case badContentLength
   case badTransferEncoding
   case lengthAndTransferEncoding
@@ -136,6 +147,7 @@ package enum HTTPRefusal: UInt8, Sendable, CaseIterable, Error {
     case .tooManyHeaders: "too_many_headers"
     case .missingHost: "missing_host"
     case .badHost: "bad_host"
+    case .hostMismatch: "host_mismatch"
     case .badContentLength: "bad_content_length"
     case .badTransferEncoding: "bad_transfer_encoding"
     case .lengthAndTransferEncoding: "length_and_transfer_encoding"
@@ -164,6 +176,7 @@ package enum HTTPRefusal: UInt8, Sendable, CaseIterable, Error {
     case .tooManyHeaders: "there are too many headers"
     case .missingHost: "HTTP/1.1 needs a Host header"
     case .badHost: "the Host header is not a host and port"
+    case .hostMismatch: "the Host header names another host than the URL in the request line"
     case .badContentLength: "Content-Length is not a decimal number"
     case .badTransferEncoding: "the only Transfer-Encoding is chunked, alone and on HTTP/1.1"
     case .lengthAndTransferEncoding: "Content-Length and Transfer-Encoding exclude each other"
@@ -190,6 +203,8 @@ package struct HTTPRequest: Equatable, Sendable {
 
 package enum HTTPParse: Equatable, Sendable {
   case needMore
+  /// Only of a parser that `stopsBeforeBodies`: `head` is whole and a body follows. The next call goes on.
+  case head
   case request(HTTPRequest)
   case refused(HTTPRefusal)
 }

@@ -10,12 +10,14 @@
 //
 // Refused, among others: LF without CR, CR inside a line, white space before a colon, folding, a repeated
 // Content-Length, Transfer-Encoding or Host even if equal, both of the first two, Transfer-Encoding on HTTP/1.0 or
-// with any value but `chunked`, a Content-Length with sign, space or list, HTTP/1.1 without Host.
+// with any value but `chunked`, a Content-Length with sign, space or list, HTTP/1.1 without Host, a Host that is not that
+// of an URL in the request line.
 //
 // The parser is a state machine over a prefix that only grows: `parse` is given the bytes from the request's first
 // one on, and continues where it stopped. Each decision is made from a fixed prefix of the request, so how the bytes
 // were cut into reads cannot change the answer. Bytes are only read; a body in chunks is joined by `copyBody` once
-// the request is whole. Nothing is allocated.
+// the request is whole. Nothing is allocated. A parser that `stopsBeforeBodies` says `head` in between, so that a request
+// can be refused before its body has come, and `abandon` lets go of it.
 //
 //   start ──► requestLine ──► headers ─┬─► fixedBody ─────────────► request
 //                                      └─► chunkSize ⇄ chunkData
@@ -30,6 +32,7 @@ package struct HTTPRequestParser: ~Copyable {
   }
 
   package let limits: HTTPLimits
+  package let stopsBeforeBodies: Bool
   /// Valid from the end of the head on.
   package internal(set) var head = HTTPRequestHead()
   var phase = Phase.start
@@ -43,15 +46,20 @@ package struct HTTPRequestParser: ~Copyable {
   var trailersStart = 0
   var fieldCount = 0
   var seen: SeenFields = []
+  /// Of an URL in the request line.
+  var authority = ByteSpan.none
   /// Bytes of the chunk at hand, of all chunks, and of all framing so far.
   var chunkBytes = 0
   var decodedBytes = 0
   var framingBytes = 0
 
-  package init(limits: HTTPLimits) { self.limits = limits }
+  package init(limits: HTTPLimits, stopsBeforeBodies: Bool = false) {
+    self.limits = limits
+    self.stopsBeforeBodies = stopsBeforeBodies
+  }
 
   /// Whether a request has begun.
-  package var isMidRequest: Bool { phase != .start || line > 0 }
+  package var isMidRequest: Bool { phase != .start || searched > 0 }
   /// Whether the head is complete and the body is awaited.
   package var isInBody: Bool {
     switch phase {
@@ -79,6 +87,7 @@ package struct HTTPRequestParser: ~Copyable {
       switch step {
       case .next: continue
       case .more: return .needMore
+      case .head: return .head
       case .done: return .request(finish())
       case .refuse(let why):
         refusal = why
@@ -89,7 +98,7 @@ package struct HTTPRequestParser: ~Copyable {
   }
 
   enum Step {
-    case next, more, done
+    case next, more, head, done
     case refuse(HTTPRefusal)
   }
 
@@ -101,10 +110,15 @@ package struct HTTPRequestParser: ~Copyable {
       rawBody: ByteSpan(bodyStart, isChunked ? trailersStart - bodyStart : length),
       bodyBytes: isChunked ? decodedBytes : length,
       consumed: isChunked ? line : bodyStart + length)
+    abandon()
+    return request
+  }
+
+  /// The next call begins a new request.
+  package mutating func abandon() {
     phase = .start
     line = 0
     searched = 0
-    return request
   }
 
   // MARK: Lines
@@ -133,6 +147,7 @@ package struct HTTPRequestParser: ~Copyable {
     guard count > 0 else { return .more }
     let first = base.load(as: UInt8.self)
     if first == 0x0D {
+      searched = 1
       guard count > 1 else { return .more }
       guard base.load(fromByteOffset: 1, as: UInt8.self) == 0x0A else { return .refuse(.badRequestLine) }
       line = 2
@@ -144,6 +159,7 @@ package struct HTTPRequestParser: ~Copyable {
     head = HTTPRequestHead()
     fieldCount = 0
     seen = []
+    authority = .none
     phase = .requestLine
     return .next
   }
@@ -209,6 +225,7 @@ package struct HTTPRequestParser: ~Copyable {
       pathStart = start + scheme
       while pathStart < end, HTTPBytes.isHost(base.load(fromByteOffset: pathStart, as: UInt8.self)) { pathStart += 1 }
       guard pathStart > start + scheme else { return false }
+      authority = ByteSpan(start + scheme, pathStart - start - scheme)
       if pathStart < end {
         let next = base.load(fromByteOffset: pathStart, as: UInt8.self)
         guard next == UInt8(ascii: "/") || next == UInt8(ascii: "?") else { return false }
@@ -233,7 +250,7 @@ package struct HTTPRequestParser: ~Copyable {
     }
     guard end > line else {
       line = end + 2
-      return endOfHead()
+      return endOfHead(base)
     }
     fieldCount += 1
     guard fieldCount <= limits.headerCount else { return .refuse(.tooManyHeaders) }
@@ -247,8 +264,9 @@ package struct HTTPRequestParser: ~Copyable {
     return .next
   }
 
-  private mutating func endOfHead() -> Step {
+  private mutating func endOfHead(_ base: UnsafeRawPointer) -> Step {
     guard seen.contains(.host) || head.minorVersion == 0 else { return .refuse(.missingHost) }
+    if !authority.isEmpty, seen.contains(.host), !namesOneHost(base) { return .refuse(.hostMismatch) }
     guard !(head.isChunked && seen.contains(.contentLength)) else { return .refuse(.lengthAndTransferEncoding) }
     guard !(head.isChunked && head.minorVersion == 0) else { return .refuse(.badTransferEncoding) }
     guard head.contentLength <= limits.bodyBytes else { return .refuse(.bodyTooLarge) }
@@ -258,7 +276,20 @@ package struct HTTPRequestParser: ~Copyable {
     decodedBytes = 0
     framingBytes = 0
     phase = head.isChunked ? .chunkSize : .fixedBody
-    return .next
+    return stopsBeforeBodies && head.bringsBody ? .head : .next
+  }
+
+  /// Whether the URL and `Host` have the same authority. A default port that only one of them has makes them differ.
+  private func namesOneHost(_ base: UnsafeRawPointer) -> Bool {
+    guard head.host.count == authority.count else { return false }
+    for index in 0..<Int(head.host.count) {
+      let one = base.load(fromByteOffset: Int(head.host.start) + index, as: UInt8.self)
+      let other = base.load(fromByteOffset: Int(authority.start) + index, as: UInt8.self)
+      guard one == other || (one | 0x20 == other | 0x20 && one | 0x20 >= 0x61 && one | 0x20 <= 0x7A) else {
+        return false
+      }
+    }
+    return true
   }
 
   enum Field {

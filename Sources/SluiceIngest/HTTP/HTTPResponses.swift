@@ -7,6 +7,21 @@ struct HTTPResponse {
   var bytes: ByteBuffer
 }
 
+/// What a problem details answer says beyond the members that all of them have.
+enum HTTPProblemMember {
+  /// `offset`, `expected` or `epoch`.
+  case number(String, Int)
+  /// What is wrong, one by one.
+  case problems([String])
+
+  var json: String {
+    switch self {
+    case .number(let name, let value): "\(name.jsonQuoted):\(value)"
+    case .problems(let all): #""problems":[\#(all.map(\.jsonQuoted).joined(separator: ","))]"#
+    }
+  }
+}
+
 /// What becomes of the connection after an answer, as its head says it.
 enum HTTPPersistence {
   /// HTTP/1.1's default, said by saying nothing.
@@ -29,6 +44,9 @@ struct HTTPResponses {
   private var unavailable = ByteBuffer()
 
   static let queued = #"{"status":"queued"}"#
+  /// Of `/health` and `/ready`.
+  static let well = #"{"status":"ok","problems":[]}"#
+  static let retryAfter = "Retry-After: \(Limits.retryAfterSeconds)\r\n"
   static let json = "application/json"
   static let problem = "application/problem+json"
 
@@ -78,12 +96,12 @@ struct HTTPResponses {
   private func makeFull(_ status: HTTPStatus, _ detail: String, _ persistence: HTTPPersistence) -> ByteBuffer {
     make(
       status, type: Self.problem, body: Self.problem(status, code: "stream_full", detail: detail), persistence,
-      extra: "Retry-After: \(Limits.retryAfterSeconds)\r\n")
+      extra: Self.retryAfter)
   }
 
-  /// A problem details answer (RFC 9457). `member` is one that says more, with a number.
+  /// A problem details answer (RFC 9457).
   func problem(
-    _ status: HTTPStatus, code: String, detail: String, member: (name: String, value: Int)? = nil,
+    _ status: HTTPStatus, code: String, detail: String, member: HTTPProblemMember? = nil,
     _ persistence: HTTPPersistence, extra: String = "", omitsBody: Bool = false
   ) -> HTTPResponse {
     let body = Self.problem(status, code: code, detail: detail, member: member)
@@ -92,13 +110,12 @@ struct HTTPResponses {
       bytes: make(status, type: Self.problem, body: body, persistence, extra: extra, omitsBody: omitsBody))
   }
 
-  /// `code` and `detail` are ours and hold nothing that JSON must escape.
   private static func problem(
-    _ status: HTTPStatus, code: String, detail: String, member: (name: String, value: Int)? = nil
+    _ status: HTTPStatus, code: String, detail: String, member: HTTPProblemMember? = nil
   ) -> String {
-    let place = member.map { #","\#($0.name)":\#($0.value)"# } ?? ""
-    return #"{"type":"about:blank","title":"\#(status.reason)","status":\#(status.code),"#
-      + #""code":"\#(code)","detail":"\#(detail)"\#(place)}"#
+    let more = member.map { ",\($0.json)" } ?? ""
+    return #"{"type":"about:blank","title":\#(status.reason.jsonQuoted),"status":\#(status.code),"#
+      + #""code":\#(code.jsonQuoted),"detail":\#(detail.jsonQuoted)\#(more)}"#
   }
 
   /// What became of a body's records.
@@ -107,7 +124,9 @@ struct HTTPResponses {
     for (index, refusal) in list.refusals.enumerated() {
       let place = refusal.offset.map { #","offset":\#($0)"# } ?? ""
       body += index == 0 ? "" : ","
-      body += #"{"index":\#(refusal.index),"code":"\#(refusal.code)","detail":"\#(refusal.detail)"\#(place)}"#
+      body +=
+        #"{"index":\#(refusal.index),"code":\#("\(refusal.code)".jsonQuoted),"#
+        + #""detail":\#("\(refusal.detail)".jsonQuoted)\#(place)}"#
     }
     body += "]}"
     return HTTPResponse(status: .accepted, bytes: make(.accepted, type: Self.json, body: body, persistence))

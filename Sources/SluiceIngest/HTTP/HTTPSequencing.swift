@@ -13,6 +13,7 @@
 // is refused as a whole (its framing, its headers, a broken array) uses up no sequence.
 
 import SluiceCore
+import SluiceIdentity
 
 /// The producer of a request, and the number of its first record.
 struct SequencedProducer {
@@ -56,7 +57,7 @@ extension HTTPLoop {
 
   private func reserve(_ bytes: Int, in lane: any IngestLane) -> FullReason? {
     wantedBytes = bytes
-    return lane.reserve(bytes: bytes)
+    return lane.reserve(bytes: bytes, largest: records.maxRecordBytes)
   }
 
   /// Under the producer's lock.
@@ -117,12 +118,17 @@ extension HTTPRequestHead {
   enum Sequencing {
     case producer(SequencedProducer)
     case fault(code: String, detail: String)
-    /// The stream remembers as many producers as it may.
+    /// The stream remembers as many producers as it may, or whoever asks has made as many as it may.
     case tooManyProducers
+    /// It belongs to another identity.
+    case forbidden
   }
 
-  /// Who numbers the records of this request.
-  func sequencing(_ bytes: UnsafeRawBufferPointer, on stream: any IngestStream) -> Sequencing {
+  /// Who numbers the records of this request; `session` is who sends it.
+  func sequencing(
+    _ bytes: UnsafeRawBufferPointer, on stream: any IngestStream, _ authentication: SourceAuthentication,
+    of session: IdentitySession?
+  ) -> Sequencing {
     let name = producer.of(bytes)
     guard !name.isEmpty, name.count <= Limits.maxInternedNameBytes, UTF8Bytes.isValid(name) else {
       return .fault(
@@ -138,7 +144,11 @@ extension HTTPRequestHead {
     guard let chosen, let epoch = UInt16(exactly: chosen), epoch > 0 else {
       return .fault(code: "bad_epoch", detail: "Sluice-Epoch is a decimal number from 1 to \(UInt16.max)")
     }
-    guard let producer = stream.producer(named: String(decoding: name, as: UTF8.self)) else { return .tooManyProducers }
+    let text = String(decoding: name, as: UTF8.self)
+    guard authentication.permits(producer: text, of: session) else { return .forbidden }
+    guard let producer = stream.producer(named: text, within: session?.identity.producerAllowance) else {
+      return .tooManyProducers
+    }
     return .producer(SequencedProducer(producer: producer, epoch: epoch, first: first))
   }
 

@@ -13,6 +13,7 @@ package final class HTTPSource: IngestSource {
   private let logger: Logger
   private let loops: [HTTPLoop]
   private let acceptor = Acceptor()
+  private let tls: ServerTLS?
 
   package init(
     _ options: HTTPSourceOptions, stream: (any IngestStream)?, group: MultiThreadedEventLoopGroup,
@@ -22,6 +23,7 @@ package final class HTTPSource: IngestSource {
     self.settings = settings
     self.group = group
     self.logger = logger
+    tls = options.tls.map { ServerTLS($0, handshakeNanoseconds: Int64(options.headerSeconds) * 1_000_000_000) }
     loops = group.makeIterator().map { HTTPLoop(eventLoop: $0, settings: settings, counters: HTTPCounters()) }
   }
 
@@ -31,9 +33,9 @@ package final class HTTPSource: IngestSource {
   package func start(on socket: ListeningSocket) async throws -> SocketAddress {
     let loopOf = Dictionary(uniqueKeysWithValues: loops.map { (ObjectIdentifier($0.eventLoop), $0) })
     for loop in loops { try await loop.eventLoop.submit { loop.open() }.get() }
+    let tls = tls
     let bootstrap = ServerBootstrap(group: group)
       .serverChannelOption(ChannelOptions.maxMessagesPerRead, value: 64)
-      .childChannelOption(ChannelOptions.tcpOption(.tcp_nodelay), value: 1)
       .childChannelOption(ChannelOptions.allowRemoteHalfClosure, value: true)
       // A connection keeps one receive buffer: small while requests are, which thousands of idle ones add up to.
       .childChannelOption(
@@ -45,7 +47,9 @@ package final class HTTPSource: IngestSource {
           guard let loop = loopOf[ObjectIdentifier(channel.eventLoop)] else {
             preconditionFailure("a channel's loop is one of its group's")
           }
-          try channel.pipeline.syncOperations.addHandler(HTTPConnection(loop: loop))
+          let connection = HTTPConnection(loop: loop)
+          try tls?.secure(channel, for: connection)
+          try channel.pipeline.syncOperations.addHandler(connection)
         }
       }
     let channel: any Channel
@@ -58,9 +62,11 @@ package final class HTTPSource: IngestSource {
     acceptor.accept(on: channel)
     logger.info(
       "listening",
-      metadata: ["source": "\(settings.name)", "address": "\(socket.addressText)", "loops": "\(loops.count)"])
+      metadata: socket.logMetadata.merging(["source": "\(settings.name)", "loops": "\(loops.count)"]) { $1 })
     return socket.address
   }
+
+  package func renew(_ tls: TLSMaterial) { self.tls?.renew(tls) }
 
   package func stopAccepting() async { await acceptor.stop() }
 
@@ -70,5 +76,6 @@ package final class HTTPSource: IngestSource {
 
   package func metrics() -> [MetricFamily] {
     HTTPCounters.families(source: settings.name, loops.map(\.counters))
+      + [tls?.counters.family(source: name)].compactMap(\.self)
   }
 }

@@ -1,7 +1,8 @@
 /// The statuses that are ever answered; each has its counter.
 enum HTTPStatus: Int, CaseIterable {
   case ok, accepted
-  case badRequest, notFound, methodNotAllowed, requestTimeout, conflict, lengthRequired, bodyTooLarge, targetTooLong
+  case badRequest, unauthorized, forbidden, notFound, methodNotAllowed, requestTimeout, conflict, lengthRequired,
+    bodyTooLarge, targetTooLong
   case unsupportedEncoding, expectationFailed, tooManyRequests, headersTooLarge
   case unavailable, versionNotSupported
 
@@ -10,6 +11,8 @@ enum HTTPStatus: Int, CaseIterable {
     case .ok: 200
     case .accepted: 202
     case .badRequest: 400
+    case .unauthorized: 401
+    case .forbidden: 403
     case .notFound: 404
     case .methodNotAllowed: 405
     case .requestTimeout: 408
@@ -31,6 +34,8 @@ enum HTTPStatus: Int, CaseIterable {
     case .ok: "OK"
     case .accepted: "Accepted"
     case .badRequest: "Bad Request"
+    case .unauthorized: "Unauthorized"
+    case .forbidden: "Forbidden"
     case .notFound: "Not Found"
     case .methodNotAllowed: "Method Not Allowed"
     case .requestTimeout: "Request Timeout"
@@ -58,6 +63,9 @@ enum RejectReason: Int, CaseIterable {
   case malformed, json, metadata, tooLarge, memory, ring, retention, disk, closing
   /// Out of the producer's order, or not its turn.
   case gap, fenced, owned, producers
+  /// Of who sends.
+  case unauthorized, forbidden, insecure, lockedOut, quota
+  case encoding
 
   var label: String {
     switch self {
@@ -74,6 +82,12 @@ enum RejectReason: Int, CaseIterable {
     case .fenced: "fenced"
     case .owned: "owned"
     case .producers: "producers"
+    case .unauthorized: "unauthorized"
+    case .forbidden: "forbidden"
+    case .insecure: "insecure"
+    case .lockedOut: "locked_out"
+    case .quota: "quota"
+    case .encoding: "encoding"
     }
   }
 }

@@ -113,7 +113,7 @@ package enum MetricsExposition {
   private static func json(_ families: [MetricFamily]) -> String {
     let all = families.map { family in
       let samples = family.samples.map { sample in
-        let labels = sample.labels.map { "\(quoted($0.0)):\(quoted($0.1))" }.joined(separator: ",")
+        let labels = sample.labels.map { "\($0.0.jsonQuoted):\($0.1.jsonQuoted)" }.joined(separator: ",")
         guard family.kind == .histogram else { return #"{"labels":{\#(labels)},"value":\#(jsonNumber(sample.value))}"# }
         let buckets = sample.buckets.filter { $0.upperBound.isFinite }.map {
           #"{"le":\#(jsonNumber($0.upperBound)),"count":\#($0.cumulative)}"#
@@ -121,26 +121,11 @@ package enum MetricsExposition {
         return #"{"labels":{\#(labels)},"count":\#(jsonNumber(sample.value)),"sum":\#(jsonNumber(sample.sum)),"#
           + #""buckets":[\#(buckets.joined(separator: ","))]}"#
       }
-      return #"{"name":\#(quoted(family.name)),"kind":"\#(family.kind.rawValue)","help":\#(quoted(family.help)),"#
+      return #"{"name":\#(family.name.jsonQuoted),"kind":"\#(family.kind.rawValue)","help":\#(family.help.jsonQuoted),"#
         + #""samples":[\#(samples.joined(separator: ","))]}"#
     }
     return #"{"metrics":[\#(all.joined(separator: ","))]}"#
   }
 
   private static func jsonNumber(_ value: Double) -> String { value.isFinite ? number(value) : "null" }
-
-  private static func quoted(_ text: String) -> String {
-    var result = "\""
-    for scalar in text.unicodeScalars {
-      switch scalar {
-      case "\"": result += "\\\""
-      case "\\": result += "\\\\"
-      case _ where scalar.value < 0x20:
-        let hex = String(scalar.value, radix: 16)
-        result += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
-      default: result.unicodeScalars.append(scalar)
-      }
-    }
-    return result + "\""
-  }
 }

@@ -63,7 +63,8 @@ struct RecordList {
   /// What the records take in the log, without the refused ones.
   private(set) var recordBytes = 0
   private var metadataBytes = 0
-  private var maxRecordBytes = 0
+  /// What each record was judged by.
+  private(set) var maxRecordBytes = 0
 
   var count: Int { elements.count }
   var accepted: Int { elements.count - refusals.count }

@@ -12,6 +12,10 @@ final class LineCounters: @unchecked Sendable {
     /// before the source had to end; cut off in the middle.
     case tooLarge, memory, closing, unfinished
     case opened, closed, timedOut, refused
+    /// Of messages that were taken: no syslog.
+    case malformed
+    /// Datagrams that were not taken: the stream was full; there was nothing in them; the kernel had no room.
+    case full, empty, kernelDropped
   }
 
   private let cells: UnsafeMutablePointer<Atomic<UInt64>>
@@ -34,14 +38,20 @@ final class LineCounters: @unchecked Sendable {
 
   func value(_ cell: Cell) -> UInt64 { cells[cell.rawValue].load(ordering: .relaxed) }
 
-  /// The sums over all threads of a source; what is of connections only if it has any.
-  static func families(source: String, _ all: [LineCounters], hasConnections: Bool) -> [MetricFamily] {
+  /// What a source's input is made of.
+  enum Input { case descriptor, connections, datagrams }
+
+  /// The sums over all threads of a source; only what there can be with its input.
+  static func families(
+    source: String, _ all: [LineCounters], _ input: Input, isSyslog: Bool = false
+  ) -> [MetricFamily] {
     func sum(_ cell: Cell) -> Double { Double(all.reduce(0) { $0 &+ $1.value(cell) }) }
     func one(_ value: Double) -> [MetricFamily.Sample] { [.init([("source", source)], value)] }
-    let reasons: [(String, Cell)] = [
-      ("too_large", .tooLarge), ("memory", .memory), ("closing", .closing), ("unfinished", .unfinished),
-    ]
-    let records = [
+    let reasons: [(String, Cell)] =
+      input == .datagrams
+      ? [("too_large", .tooLarge), ("full", .full), ("empty", .empty)]
+      : [("too_large", .tooLarge), ("memory", .memory), ("closing", .closing), ("unfinished", .unfinished)]
+    var records = [
       MetricFamily(
         "sluice_source_accepted_records_total", .counter, help: "Records appended to the stream.",
         samples: one(sum(.accepted))),
@@ -51,11 +61,22 @@ final class LineCounters: @unchecked Sendable {
       MetricFamily(
         "sluice_source_received_bytes_total", .counter, help: "Bytes of all requests, framing included.",
         samples: one(sum(.bytes))),
-      MetricFamily(
-        "sluice_source_pauses_total", .counter, help: "Times that input waited for room in the stream.",
-        samples: one(sum(.pauses))),
     ]
-    guard hasConnections else { return records }
+    if isSyslog {
+      records.append(
+        MetricFamily(
+          "sluice_source_malformed_records_total", .counter, help: "Records taken though they are no syslog messages.",
+          samples: one(sum(.malformed))))
+    }
+    records.append(
+      input == .datagrams
+        ? MetricFamily(
+          "sluice_source_kernel_drops_total", .counter, help: "Datagrams that found the receive buffer full.",
+          samples: one(sum(.kernelDropped)))
+        : MetricFamily(
+          "sluice_source_pauses_total", .counter, help: "Times that input waited for room in the stream.",
+          samples: one(sum(.pauses))))
+    guard input == .connections else { return records }
     return records + [
       MetricFamily(
         "sluice_source_connections", .gauge, help: "Open connections.",

@@ -24,7 +24,8 @@ struct LineSplitter {
     case more(keep: Int)
   }
 
-  let maxBytes: Int
+  /// May be another from one call to the next.
+  var maxBytes: Int
   private(set) var isSkipping = false
   /// Bytes of the unfinished line that are known to have no LF.
   private var searched = 0
@@ -74,18 +75,20 @@ struct LineSplitter {
 /// `@unchecked Sendable`: constant after `init`; the topic's bytes are freed with the last reference.
 final class LineFormat: @unchecked Sendable {
   let topic: UnsafeRawBufferPointer
-  /// A line of this length is a record of the stream's largest size.
-  let maxLineBytes: Int
 
-  init(topic: String, maxRecordBytes: Int) {
+  init(topic: String) {
     let count = topic.utf8.count
     precondition(count <= Limits.maxTopicBytes, "the topology checks topics")
     let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 1)
     bytes.copyBytes(from: topic.utf8)
     self.topic = UnsafeRawBufferPointer(bytes)
-    let fixed = Limits.serverPartBytes + Limits.producerFixedBytes + RecordLayout.padded(count)
-    maxLineBytes = max(0, maxRecordBytes - fixed) & ~7
   }
 
   deinit { topic.deallocate() }
+
+  /// A line of this length is a record of the largest size.
+  func maxLineBytes(maxRecordBytes: Int) -> Int {
+    let fixed = Limits.serverPartBytes + Limits.producerFixedBytes + RecordLayout.padded(topic.count)
+    return max(0, maxRecordBytes - fixed) & ~7
+  }
 }

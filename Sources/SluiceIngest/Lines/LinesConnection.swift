@@ -2,8 +2,8 @@
 //
 //   open ──► ended ──► gone      open    bytes come; whole lines are appended straight from the receive buffer, what is
 //     │        ▲                         left is kept (`rest`)
-//     └────────┴─────► gone      ended   the peer has sent its last byte: what is left is taken, then the connection is
-//                                        closed
+//     └────────┴─────► gone      ended   the peer has sent its last byte, or the connection is cut: what is left is taken,
+//                                        then the connection is closed
 //                                gone    no channel; lines that were received whole still wait for room
 //
 // A full stream pauses the connection: it is read no further, so that the peer's window closes. A line counts as received
@@ -11,7 +11,6 @@
 
 import NIOCore
 import SluiceCore
-import Synchronization
 
 /// Confined to the loop of its channel.
 final class LinesConnection: ChannelInboundHandler, ChannelOutboundHandler, RoomWaiter {
@@ -25,10 +24,11 @@ final class LinesConnection: ChannelInboundHandler, ChannelOutboundHandler, Room
   var index = -1
   var place = -1
   private var context: ChannelHandlerContext?
-  private var splitter: LineSplitter
-  private var rest = ByteBuffer()
-  /// What of `rest` is counted in the source's `heldBytes`.
-  private var charged = 0
+  private var splitter: FrameSplitter
+  /// The text of the peer's address.
+  private var sender: [UInt8] = []
+  private(set) var rest = ByteBuffer()
+  private var held = HeldInput()
   private var life = Life.open
   private var isPaused = false
   private var readIsHeld = false
@@ -37,13 +37,14 @@ final class LinesConnection: ChannelInboundHandler, ChannelOutboundHandler, Room
 
   init(loop: LinesLoop) {
     self.loop = loop
-    splitter = LineSplitter(maxBytes: loop.settings.format.maxLineBytes)
+    splitter = FrameSplitter(maxBytes: loop.settings.maxBytes, countsOctets: loop.settings.options.isSyslog)
   }
 
   // MARK: Channel events
 
   func handlerAdded(context: ChannelHandlerContext) {
     self.context = context
+    if loop.settings.options.isSyslog { sender = Array(PeerAddress.plain(context.remoteAddress?.ipAddress ?? "").utf8) }
     since = loop.sweeps
     loop.add(self)
   }
@@ -56,7 +57,7 @@ final class LinesConnection: ChannelInboundHandler, ChannelOutboundHandler, Room
   }
 
   func channelActive(context: ChannelHandlerContext) {
-    if loop.settings.openConnections.load(ordering: .relaxed) > loop.settings.options.maxConnections {
+    if loop.settings.load.isOver(loop.settings.options.maxConnections) {
       loop.counters.add(.refused)
       context.close(promise: nil)
     } else if loop.isDraining {
@@ -111,12 +112,13 @@ final class LinesConnection: ChannelInboundHandler, ChannelOutboundHandler, Room
   /// Appends every whole line and moves the reader index behind the last one.
   private func take(_ bytes: inout ByteBuffer) {
     guard !isPaused else { return }
+    splitter.maxBytes = loop.settings.maxBytes
     let taken = bytes.withUnsafeReadableBytes { all in
       var at = 0
       while true {
         switch splitter.next(all, from: at) {
         case .line(let range, let next):
-          guard loop.append(UnsafeRawBufferPointer(rebasing: all[range])) else {
+          guard loop.append(UnsafeRawBufferPointer(rebasing: all[range]), from: sender) else {
             pause()
             return at
           }
@@ -139,9 +141,10 @@ final class LinesConnection: ChannelInboundHandler, ChannelOutboundHandler, Room
     guard !isPaused else { return }
     let isTaken = rest.withUnsafeReadableBytes { all in
       switch splitter.last(all, from: 0) {
-      case .line(let range, _): return loop.append(UnsafeRawBufferPointer(rebasing: all[range]))
+      case .line(let range, _): return loop.append(UnsafeRawBufferPointer(rebasing: all[range]), from: sender)
       case .tooLong: loop.counters.add(.tooLarge)
-      case .skipped, .more: break
+      case .more(let keep): if keep < all.count { loop.counters.add(.unfinished) }
+      case .skipped: break
       }
       return true
     }
@@ -180,16 +183,16 @@ final class LinesConnection: ChannelInboundHandler, ChannelOutboundHandler, Room
 
   func giveUp() { tryAgain() }
 
-  /// What is held counts against the source's budget: beyond it, whoever holds more than a little is cut, so that strangers
-  /// whose lines never end can't take the daemon's memory.
+  /// What is held counts against the source's budgets: beyond one of them, whoever holds more than a little is cut.
   private func charge() {
-    let held = rest.readableBytes
-    guard held != charged else { return }
-    let total = loop.settings.heldBytes.add(held - charged, ordering: .relaxed).newValue
-    charged = held
-    guard total > loop.settings.options.maxHeldBytes, held > Limits.uncontestedLineBytes else { return }
+    let settings = loop.settings
+    guard
+      held.isTooMuch(
+        &rest, isWaiting: isPaused, in: settings.load, limit: settings.options.maxHeldBytes,
+        uncontested: Limits.uncontestedLineBytes)
+    else { return }
     dropRest(as: .memory)
-    close()
+    end()
   }
 
   /// Counts the lines that are still held, and forgets them.
@@ -212,9 +215,7 @@ final class LinesConnection: ChannelInboundHandler, ChannelOutboundHandler, Room
       }
     }
     if at < rest.readableBytes { loop.counters.add(reason == .memory ? .memory : .unfinished) }
-    rest = ByteBuffer()
-    loop.settings.heldBytes.subtract(charged, ordering: .relaxed)
-    charged = 0
+    held.drop(&rest, from: loop.settings.load)
     isPaused = false
     loop.waitingRoom.leave(self)
   }
@@ -222,6 +223,12 @@ final class LinesConnection: ChannelInboundHandler, ChannelOutboundHandler, Room
   // MARK: Closing
 
   private func close() { context?.close(promise: nil) }
+
+  /// Takes nothing more: over TLS bytes come until the channel is gone, which is later.
+  private func end() {
+    if life == .open { life = .ended }
+    close()
+  }
 
   /// The channel is gone; lines that wait for room stay until they are stored.
   private func lose() {
@@ -244,7 +251,7 @@ final class LinesConnection: ChannelInboundHandler, ChannelOutboundHandler, Room
   /// The end of draining.
   func cut() {
     dropRest(as: .closing)
-    if life == .gone { loop.remove(self) } else { close() }
+    if life == .gone { loop.remove(self) } else { end() }
   }
 
   /// Once a second: whether the connection was closed for being silent.

@@ -15,6 +15,7 @@ final class LinesLoop: SourceLoop, @unchecked Sendable {
   let counters = LineCounters()
   let waitingRoom: WaitingRoom
   private var lane: (any IngestLane)?
+  private let syslog: SyslogFormat?
   private var connections: [LinesConnection] = []
   private var endOfTickIsScheduled = false
   private var endOfTickTask: @Sendable () -> Void = {}
@@ -31,6 +32,7 @@ final class LinesLoop: SourceLoop, @unchecked Sendable {
     self.eventLoop = eventLoop
     self.settings = settings
     waitingRoom = WaitingRoom(eventLoop: eventLoop)
+    syslog = settings.options.isSyslog ? SyslogFormat(topic: settings.format.topic) : nil
   }
 
   /// Opens the lane and starts the sweep, on the loop.
@@ -45,21 +47,39 @@ final class LinesLoop: SourceLoop, @unchecked Sendable {
     }
   }
 
-  /// False: the stream takes nothing now.
+  /// `sender`: the text of the peer's address. False: the stream takes nothing now.
   @inline(__always)
-  func append(_ line: UnsafeRawBufferPointer) -> Bool {
+  func append(_ line: UnsafeRawBufferPointer, from sender: [UInt8]) -> Bool {
     guard let lane else {
       counters.add(.closing)
       return true
     }
     if tickTime == 0 { tickTime = Clock.wall() }
     scheduleEndOfTick()
+    if let syslog { return append(line, from: sender, by: syslog, to: lane) }
     switch lane.append(RecordFields(eventTime: tickTime, topic: settings.format.topic, payload: line)) {
     case .accepted: counters.add(.accepted)
     case .full: return false
     case .tooLarge: counters.add(.tooLarge)
     }
     return true
+  }
+
+  private func append(
+    _ message: UnsafeRawBufferPointer, from sender: [UInt8], by syslog: SyslogFormat, to lane: any IngestLane
+  ) -> Bool {
+    sender.withUnsafeBytes { sender in
+      // Nothing between two messages is how some end a counted one.
+      guard let record = syslog.record(message, from: sender, now: tickTime) else { return true }
+      switch lane.append(record) {
+      case .accepted:
+        counters.add(.accepted)
+        if record.isMalformed { counters.add(.malformed) }
+      case .full: return false
+      case .tooLarge: counters.add(.tooLarge)
+      }
+      return true
+    }
   }
 
   @inline(__always)
@@ -85,6 +105,7 @@ final class LinesLoop: SourceLoop, @unchecked Sendable {
     connections.append(connection)
     counters.add(.opened)
     settings.openConnections.add(1, ordering: .relaxed)
+    settings.load.enter()
   }
 
   func remove(_ connection: LinesConnection) {
@@ -98,6 +119,7 @@ final class LinesLoop: SourceLoop, @unchecked Sendable {
     }
     counters.add(.closed)
     settings.openConnections.subtract(1, ordering: .relaxed)
+    settings.load.leave()
     if isDraining, connections.isEmpty { finishDrain() }
   }
 

@@ -7,13 +7,19 @@ import Synchronization
 /// What a source of lines over TCP is told by the topology.
 package struct LinesSourceOptions: Sendable {
   package var name: String
-  /// Of every record.
+  /// Of every record; with syslog of those that say none.
   package var topic: String
+  /// The lines are syslog messages, counted ones among them.
+  package var isSyslog = false
   package var idleSeconds = Limits.httpIdleSeconds
   /// Of all loops together; one more is closed at once, and counted.
   package var maxConnections = Limits.defaultMaxConnections
-  /// Bytes of unfinished lines that all connections together may make the source hold.
+  /// Bytes of unfinished lines that all connections together may make the source hold, and as many of waiting ones.
   package var maxHeldBytes = Limits.maxHeldBytes
+  /// Nil: connections are plain.
+  package var tls: TLSMaterial?
+  /// That of the source whose place this one takes.
+  package var load = SourceLoad()
 
   package init(name: String, topic: String) {
     self.name = name
@@ -21,18 +27,25 @@ package struct LinesSourceOptions: Sendable {
   }
 }
 
-/// What all loops of one source share: constant but for two atomics.
+/// What all loops of one source share: constant but for an atomic.
 final class LinesSettings: Sendable {
   let options: LinesSourceOptions
   let stream: any IngestStream
   let format: LineFormat
+  /// Of a line or a message, now.
+  var maxBytes: Int {
+    let record = stream.maxRecordBytes
+    return options.isSyslog
+      ? SyslogFormat.maxMessageBytes(maxRecordBytes: record) : format.maxLineBytes(maxRecordBytes: record)
+  }
+  /// Of this source alone, without the one before.
   let openConnections = Atomic<Int>(0)
-  let heldBytes = Atomic<Int>(0)
+  var load: SourceLoad { options.load }
 
   init(_ options: LinesSourceOptions, stream: any IngestStream) {
     self.options = options
     self.stream = stream
-    format = LineFormat(topic: options.topic, maxRecordBytes: stream.maxRecordBytes)
+    format = LineFormat(topic: options.topic)
   }
 }
 
@@ -44,6 +57,7 @@ package final class LinesSource: IngestSource {
   private let logger: Logger
   private let loops: [LinesLoop]
   private let acceptor = Acceptor()
+  private let tls: ServerTLS?
 
   package init(
     _ options: LinesSourceOptions, stream: any IngestStream, group: MultiThreadedEventLoopGroup, logger: Logger
@@ -52,6 +66,7 @@ package final class LinesSource: IngestSource {
     self.settings = settings
     self.group = group
     self.logger = logger
+    tls = options.tls.map { ServerTLS($0, handshakeNanoseconds: Limits.tlsHandshakeNanoseconds) }
     loops = group.makeIterator().map { LinesLoop(eventLoop: $0, settings: settings) }
   }
 
@@ -61,6 +76,7 @@ package final class LinesSource: IngestSource {
   package func start(on socket: ListeningSocket) async throws -> SocketAddress {
     let loopOf = Dictionary(uniqueKeysWithValues: loops.map { (ObjectIdentifier($0.eventLoop), $0) })
     for loop in loops { try await loop.eventLoop.submit { loop.open() }.get() }
+    let tls = tls
     let bootstrap = ServerBootstrap(group: group)
       .childChannelOption(ChannelOptions.allowRemoteHalfClosure, value: true)
       // What a paused connection may hold is what one read brings.
@@ -73,6 +89,7 @@ package final class LinesSource: IngestSource {
           guard let loop = loopOf[ObjectIdentifier(channel.eventLoop)] else {
             preconditionFailure("a channel's loop is one of its group's")
           }
+          try tls?.secure(channel, for: nil)
           try channel.pipeline.syncOperations.addHandler(LinesConnection(loop: loop))
         }
       }
@@ -84,9 +101,13 @@ package final class LinesSource: IngestSource {
       throw error
     }
     acceptor.accept(on: channel)
-    logger.info("listening", metadata: ["source": "\(name)", "address": "\(socket.addressText)", "framing": "lines"])
+    let framing = settings.options.isSyslog ? "syslog" : "lines"
+    logger.info(
+      "listening", metadata: socket.logMetadata.merging(["source": "\(name)", "framing": "\(framing)"]) { $1 })
     return socket.address
   }
+
+  package func renew(_ tls: TLSMaterial) { self.tls?.renew(tls) }
 
   package func stopAccepting() async { await acceptor.stop() }
 
@@ -95,6 +116,7 @@ package final class LinesSource: IngestSource {
   }
 
   package func metrics() -> [MetricFamily] {
-    LineCounters.families(source: name, loops.map(\.counters), hasConnections: true)
+    LineCounters.families(source: name, loops.map(\.counters), .connections, isSyslog: settings.options.isSyslog)
+      + [tls?.counters.family(source: name)].compactMap(\.self)
   }
 }

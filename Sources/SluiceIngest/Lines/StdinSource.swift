@@ -21,11 +21,9 @@ package final class StdinSource: IngestSource {
   private let counters = LineCounters()
   /// Rung by commits and by `drain`; the source's thread waits.
   private let bell = Doorbell()
-  /// Readable once the source is to stop, so that `poll` sees it.
-  private let stopSignal: (read: Int32, write: Int32)
+  private let stopSignal = StopSignal()
   /// When lines that wait for room are given up; `.max` until `drain` is called.
   private let stopAt = Atomic<Int64>(.max)
-  private let isStopping = Atomic<Bool>(false)
 
   private struct State {
     var thread: OSThread?
@@ -43,16 +41,7 @@ package final class StdinSource: IngestSource {
     self.descriptor = descriptor
     self.stream = stream
     self.logger = logger
-    format = LineFormat(topic: topic, maxRecordBytes: stream.maxRecordBytes)
-    var ends: [Int32] = [-1, -1]
-    precondition(pipe(&ends) == 0, "pipe failed: \(errno)")
-    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-    stopSignal = (ends[0], ends[1])
-  }
-
-  deinit {
-    close(stopSignal.read)
-    close(stopSignal.write)
+    format = LineFormat(topic: topic)
   }
 
   package func start() {
@@ -81,23 +70,16 @@ package final class StdinSource: IngestSource {
   /// What is read goes on being read.
   package func stopAccepting() async {}
 
-  private func stop() {
-    guard !isStopping.exchange(true, ordering: .sequentiallyConsistent) else { return }
-    var one: UInt8 = 1
-    let written = write(stopSignal.write, &one, 1)
-    precondition(written == 1, "an empty pipe takes a byte")
-  }
-
   package func drain(within limit: Duration) async {
     let nanoseconds = limit.components.seconds * 1_000_000_000 + limit.components.attoseconds / 1_000_000_000
     stopAt.store(Clock.monotonic() + nanoseconds, ordering: .sequentiallyConsistent)
-    stop()
+    stopSignal.give()
     bell.ring()
     if state.withLock({ $0.thread }) != nil { _ = await ended }
   }
 
   package func metrics() -> [MetricFamily] {
-    LineCounters.families(source: name, [counters], hasConnections: false)
+    LineCounters.families(source: name, [counters], .descriptor)
   }
 
   // MARK: The source's thread
@@ -105,7 +87,7 @@ package final class StdinSource: IngestSource {
   private func run() {
     let bell = bell
     let lane = stream.openLane(source: name) { bell.ring() }
-    var reader = Reader(maxLineBytes: format.maxLineBytes)
+    var reader = Reader(maxLineBytes: format.maxLineBytes(maxRecordBytes: stream.maxRecordBytes))
     let hasEnded = read(&reader, into: lane)
     _ = lane.submit()
     lane.close()
@@ -123,7 +105,7 @@ package final class StdinSource: IngestSource {
 
   /// True at the input's end.
   private func read(_ reader: inout Reader, into lane: any IngestLane) -> Bool {
-    while waitForInput() {
+    while stopSignal.waitForInput(on: descriptor) {
       switch reader.fill(from: descriptor) {
       case .bytes(let count): counters.add(.bytes, count)
       case .nothing: continue
@@ -136,21 +118,6 @@ package final class StdinSource: IngestSource {
       guard take(&reader, isLast: false, into: lane) else { return false }
     }
     if reader.hasRest { counters.add(.unfinished) }
-    return false
-  }
-
-  /// False once the source is to stop.
-  private func waitForInput() -> Bool {
-    while !isStopping.load(ordering: .sequentiallyConsistent) {
-      var waited = (
-        pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0),
-        pollfd(fd: stopSignal.read, events: Int16(POLLIN), revents: 0)
-      )
-      let ready = withUnsafeMutablePointer(to: &waited) {
-        $0.withMemoryRebound(to: pollfd.self, capacity: 2) { poll($0, 2, -1) }
-      }
-      if ready > 0, waited.1.revents == 0 { return true }
-    }
     return false
   }
 

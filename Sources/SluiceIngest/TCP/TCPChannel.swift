@@ -161,9 +161,12 @@ final class TCPChannel {
     return true
   }
 
-  func writeAnswers(_ sender: inout WireSender, _ counters: TCPCounters, to buffer: inout ByteBuffer) {
-    isInFlush = false
+  /// Stops at a NACK when `buffer` has `limit` bytes, and is to be called again then: false.
+  func writeAnswers(
+    _ sender: inout WireSender, _ counters: TCPCounters, to buffer: inout ByteBuffer, upTo limit: Int
+  ) -> Bool {
     while settledNacks > 0 {
+      guard buffer.readableBytes < limit else { return false }
       settledNacks -= 1
       let nack = nacks.removeFirst()
       guard life != .ended else { continue }
@@ -172,7 +175,9 @@ final class TCPChannel {
         WireNack(nack.code, sequence: nack.sequence, expected: nack.sequence + 1, text: nack.code.label),
         channel: number, to: &buffer)
     }
+    isInFlush = false
     if settledSequence > 0, life != .ended { sender.ack(settledSequence, channel: number, to: &buffer) }
     settledSequence = 0
+    return true
   }
 }

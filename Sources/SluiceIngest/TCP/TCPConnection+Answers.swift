@@ -27,20 +27,26 @@ extension TCPConnection {
     writeAnswers()
     needsFlush = false
     sendOutput(promise: nil)
+    // What is left goes next, or when the peer takes it.
+    if !flushing.isEmpty, context?.channel.isWritable == true { needFlush() }
     resume()
     endIfDone()
   }
 
+  /// One frame of small records may be owed many times its size in NACKs: they are written in parts, as the peer takes them.
   private func writeAnswers() {
+    let limit = context?.channel.isWritable == true ? Limits.tcpOutputBytes : 0
+    var written = 0
     for channel in flushing {
       if out.storageCapacity == 0 { out = loop.takeOutput() }
-      channel.writeAnswers(&sender, loop.counters, to: &out)
+      guard channel.writeAnswers(&sender, loop.counters, to: &out, upTo: limit) else { break }
+      written += 1
       guard channel.life == .closing, channel.pending == 0 else { continue }
       write { $0.close(channel: channel.number, to: &$1) }
       channel.finish()
       channels[Int(channel.number)] = nil
     }
-    flushing.removeAll(keepingCapacity: true)
+    flushing.removeFirst(written)
     writeCredit()
   }
 
@@ -77,6 +83,15 @@ extension TCPConnection {
     writeLast()
   }
 
+  /// One connection too many is told so, where that is cheap: without TLS, whose handshake costs more than a refusal, and
+  /// while few others are. Else it is closed.
+  func turnAway() {
+    loop.counters.add(.refused)
+    guard loop.settings.options.tls == nil, loop.settings.load.beginTurningAway() else { return cut() }
+    isTurnedAway = true
+    fail(WireEnd(.busy, retryAfterMilliseconds: Self.retryMilliseconds, text: "too many connections"))
+  }
+
   /// Once the client sends no more, or the daemon goes down: when everything that was taken is answered, BYE.
   func endIfDone() {
     if peerIsDone, life == .lingering { context?.close(promise: nil) }
@@ -84,6 +99,7 @@ extension TCPConnection {
     // What waits for room counts as not taken once the daemon goes down, and was refused then.
     guard pending == 0, claiming == nil, blocked == nil, !(isHeld && rest.readableBytes > 0) else { return }
     writeAnswers()
+    guard flushing.isEmpty else { return }
     // The end of file is a BYE that wants no answer.
     if !peerIsDone || state == .finishing { write { $0.end(.bye, WireEnd(), to: &$1) } }
     writeLast()
@@ -92,8 +108,10 @@ extension TCPConnection {
   /// Draining: takes no more records.
   func goAway() {
     guard life == .open, claiming == nil else { return }
+    // Nothing can be written before the end of the handshake.
+    guard !awaitsTLS else { return cut() }
     let text = "the server goes down"
-    guard state != .start else {
+    guard !state.isHandshake else {
       return fail(WireEnd(.draining, retryAfterMilliseconds: Self.retryMilliseconds, text: text))
     }
     guard state == .open else { return }
@@ -118,11 +136,32 @@ extension TCPConnection {
 
   private func lastFrameIsWritten() {
     guard let context, life == .closing else { return }
-    guard !peerIsDone else { return context.close(promise: nil) }
+    guard !peerIsDone, lingerSeconds > 0 else { return context.close(promise: nil) }
     life = .lingering
     since = loop.sweeps
     context.close(mode: .output, promise: nil)
     if readIsHeld { releaseRead() }
+  }
+
+  /// Whoever waits for a drain waits no longer than for anything else that is the peer's to do.
+  private var lingerSeconds: Int {
+    let said = loop.settings.options.lingerSeconds
+    return loop.isDraining ? min(said, Limits.drainGraceSeconds) : said
+  }
+
+  /// The handshake of its TLS goes on.
+  var awaitsTLS: Bool { loop.settings.options.tls != nil && !security.isEncrypted }
+
+  /// Draining, at a sweep: whether the connection was cut because everything is answered, and its peer takes no answers.
+  private func endsWaiting(_ now: Int) -> Bool {
+    guard let context, life == .open || life == .closing else { return false }
+    guard life == .closing || (pending == 0 && claiming == nil && blocked == nil) else {
+      patience = DrainPatience()
+      return false
+    }
+    guard patience.isOver(at: now, unsent: context.unsentBytes) else { return false }
+    cut()
+    return true
   }
 
   func cut() { context?.close(promise: nil) }
@@ -131,17 +170,19 @@ extension TCPConnection {
   func sweep(_ now: Int) -> Bool {
     let options = loop.settings.options
     let age = now - since - 1
+    if life == .open, !isSessionCurrent(at: options.clock.wall()) { return false }
+    if loop.isDraining, endsWaiting(now) { return true }
     switch life {
     case .open where pending > 0 || claiming != nil || blocked != nil:
       return false
     case .open:
-      guard age >= (state == .start ? options.handshakeSeconds : options.idleSeconds) else { return false }
+      guard age >= (state.isHandshake ? options.handshakeSeconds : options.idleSeconds) else { return false }
       fail(WireEnd(.idle, retryAfterMilliseconds: Self.retryMilliseconds, text: "nothing came for too long"))
     case .closing:
       guard age >= options.idleSeconds else { return false }
       cut()
     case .lingering:
-      if age >= Limits.tcpLingerSeconds { cut() }
+      if age >= lingerSeconds { cut() }
       return false
     case .closed:
       return false

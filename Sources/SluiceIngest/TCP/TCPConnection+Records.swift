@@ -1,7 +1,8 @@
 import NIOCore
 import SluiceCore
+import SluiceIdentity
 
-/// Records: rows R1 to R7, and the credit.
+/// Records: rows R1 to R7.
 extension TCPConnection {
   /// False if the frame's records have not all found room.
   func take(_ frame: WireFrame) throws(WireFault) -> Bool {
@@ -11,8 +12,9 @@ extension TCPConnection {
     guard received.bytes <= granted.bytes, received.records <= granted.records else {
       throw WireFault(.credit, "more was sent than allowed")
     }
+    guard session == nil || isSessionCurrent() else { return true }
     guard let channel = channel(frame.channel), channel.life == .open else {
-      guard ended.contains(frame.channel) else {
+      guard hasEnded(frame.channel) else {
         throw WireFault(.protocolViolation, "DATA for a channel that is not open")
       }
       // It was under way when the channel was ended.
@@ -20,7 +22,10 @@ extension TCPConnection {
       answer(bytes: frame.length, records: frame.count)
       return true
     }
-    if take(&records, of: frame.body, into: channel) {
+    let refusal = refusal(of: frame, records, on: channel)
+    let all = records
+    defer { giveBackQuota(all, of: frame.body, frame.length, frame.count) }
+    if take(&records, of: frame.body, into: channel, refusal) {
       channel.received(bytes: frame.length, records: frame.count)
       return true
     }
@@ -31,24 +36,37 @@ extension TCPConnection {
     return false
   }
 
+  /// What is left of the frame that waits for room will not be taken, and costs nothing. The frame stays in `rest`.
+  func abandonBlocked() {
+    guard let frame = blocked else { return }
+    blocked = nil
+    roomRefusal = frame.records.sequence
+    rest.withUnsafeReadableBytes { giveBackQuota(of: frame, in: $0) }
+    loop.counters.add(.discarded, frame.records.left)
+  }
+
   /// The channel of the frame that waits for room has ended: what is left of it is dropped, and counts as credit like
   /// all DATA.
   func dropBlocked() {
     guard let frame = blocked else { return }
-    blocked = nil
+    abandonBlocked()
     rest.moveReaderIndex(forwardBy: frame.length)
-    loop.counters.add(.discarded, frame.records.left)
     answer(bytes: frame.length, records: frame.count)
   }
 
-  /// There may be room now for the frame at the beginning of `rest`.
-  func retryBlocked() {
-    guard life == .open, var frame = blocked else { return }
+  /// There may be room now for the frame at the beginning of `rest`. `givesUp`: records without room are refused.
+  func retryBlocked(givesUp: Bool = false) {
+    guard life == .open, let waiting = blocked else { return }
+    self.givesUp = givesUp
+    defer { self.givesUp = false }
+    var frame = waiting
     let bytes = rest
     let before = frame.records.left
     let isTaken = bytes.withUnsafeReadableBytes { all in
+      if state == .draining { roomRefusal = frame.records.sequence }
+      defer { giveBackQuota(of: waiting, in: all) }
       let body = UnsafeRawBufferPointer(rebasing: all[WireLayout.headerBytes..<frame.length])
-      return take(&frame.records, of: body, into: frame.channel)
+      return take(&frame.records, of: body, into: frame.channel, state == .draining ? .draining : nil)
     }
     guard isTaken else {
       blocked = frame
@@ -61,8 +79,21 @@ extension TCPConnection {
     needFlush()
   }
 
+  /// `refusal`: what becomes of every record whose turn it is.
+  private func take(
+    _ records: inout WireRecords, of body: UnsafeRawBufferPointer, into channel: TCPChannel, _ refusal: WireNackCode?
+  ) -> Bool {
+    guard case .topics(let globs) = permission else {
+      return take(&records, of: body, into: channel, refusal, AnyTopic())
+    }
+    return take(&records, of: body, into: channel, refusal, SomeTopics(globs: globs))
+  }
+
   /// Judges each record. What is taken is checked where it was received and copied once, into the lane's slab.
-  private func take(_ records: inout WireRecords, of body: UnsafeRawBufferPointer, into channel: TCPChannel) -> Bool {
+  private func take(
+    _ records: inout WireRecords, of body: UnsafeRawBufferPointer, into channel: TCPChannel, _ refusal: WireNackCode?,
+    _ topics: some TopicPermission
+  ) -> Bool {
     guard let lane = loop.lane else { return true }
     var gate = channel.gate
     var accepted = 0
@@ -71,14 +102,11 @@ extension TCPConnection {
     var hasRoom = true
     let producer = channel.producerID
     let epoch = channel.epoch
-    let maxPart = loop.settings.maxPart
-    let isRefusing = state == .draining
+    let maxPart = promise.maxPart
     records: while let (part, crc) = records.peek(in: body) {
       switch gate.judge(records.sequence) {
-      case .due where isRefusing:
-        refuse(&gate, .draining, records.sequence, on: channel)
       case .due:
-        if let code = Self.fault(in: part, crc, producer == 0 ? 0 : records.sequence, maxPart) {
+        if let code = refusal ?? Self.fault(in: part, crc, producer == 0 ? 0 : records.sequence, maxPart, topics) {
           hasRoom = refuse(&gate, code, records.sequence, on: channel, lane)
         } else {
           switch lane.append(encoded: part, crc: crc, producer: producer, epoch: epoch) {
@@ -110,13 +138,14 @@ extension TCPConnection {
   /// What is wrong with a record whose turn it is.
   @inline(__always)
   private static func fault(
-    in part: UnsafeRawBufferPointer, _ crc: UInt32, _ sequence: UInt64, _ maxPart: Int
+    in part: UnsafeRawBufferPointer, _ crc: UInt32, _ sequence: UInt64, _ maxPart: Int, _ topics: some TopicPermission
   ) -> WireNackCode? {
     guard part.count <= maxPart else { return .tooLarge }
     guard CRC32C.of(part) == crc else { return .checksum }
     guard (try? RecordView.validateProducerPart(part)) != nil, let base = part.baseAddress else { return .malformed }
     let named: UInt64 = base.loadLE(RecordLayout.sequence - RecordLayout.producerPart)
-    return named == sequence ? nil : .malformed
+    guard named == sequence else { return .malformed }
+    return topics.permits(part) ? nil : .forbidden
   }
 
   /// R4, R5. False if the note that a permanent refusal leaves in the log has to wait for room.
@@ -146,11 +175,13 @@ extension TCPConnection {
   ) -> Bool {
     switch reason {
     case .closing:
+      roomRefusal = sequence
       refuse(&gate, .draining, sequence, on: channel)
       return true
     case .ring, .retention, .disk:
       loop.becomeFull()
-      guard !loop.settings.options.blocksWhenFull else { return false }
+      guard !loop.settings.options.blocksWhenFull || givesUp else { return false }
+      roomRefusal = sequence
       let code: WireNackCode = reason == .ring ? .fullRing : reason == .disk ? .fullDisk : .fullRetention
       refuse(&gate, code, sequence, on: channel)
       return true
@@ -172,57 +203,13 @@ extension TCPConnection {
     if code == .gap { loop.counters.add(.gaps) }
     let pause =
       switch code {
+      case .quota: quotaPauseMilliseconds
       case .fullRing: Limits.tcpFullRingRetryMilliseconds
       case .fullRetention, .fullDisk, .draining: Limits.tcpFullRetryMilliseconds
       default: 0
       }
     let nack = WireNack(
-      code, sequence: sequence, expected: gate.next, retryAfterMilliseconds: UInt32(pause), text: text)
+      code, sequence: sequence, expected: gate.next, retryAfterMilliseconds: UInt32(clamping: pause), text: text)
     write { $0.nack(nack, channel: channel.number, to: &$1) }
-  }
-
-  // MARK: Credit
-
-  /// So much of what was received is done with.
-  private func answer(bytes: Int, records: Int) {
-    answered.bytes += UInt64(bytes)
-    answered.records += UInt64(records)
-    needFlush()
-  }
-
-  /// Something of its channels is durable.
-  func settle(_ answer: TCPLoop.Answer) {
-    pending -= 1
-    guard life == .open else { return }
-    answer.channel.settle(answer)
-    self.answer(bytes: answer.bytes, records: answer.records)
-    if answer.isOpening { return isOpen(answer.channel) }
-    if answer.channel.joinFlush() { flushing.append(answer.channel) }
-  }
-
-  /// Raises the totals when a good part of the window is used, or nothing is under way that would raise them later; a full
-  /// stream does not.
-  func writeCredit() {
-    guard state != .start, !isWithheld else { return }
-    let window = loop.settings.window
-    let bytes = answered.bytes + window.bytes - granted.bytes
-    let records = answered.records + window.records - granted.records
-    guard bytes > 0 || records > 0 else { return }
-    let parts = Limits.tcpCreditParts
-    guard bytes >= window.bytes / parts || records >= window.records / parts || pending == 0 else { return }
-    guard !loop.isFull else {
-      isWithheld = true
-      return
-    }
-    granted.bytes += bytes
-    granted.records += records
-    let credit = granted
-    write { $0.credit(credit, to: &$1) }
-  }
-
-  /// The stream takes records again.
-  func creditIsFree() {
-    isWithheld = false
-    needFlush()
   }
 }

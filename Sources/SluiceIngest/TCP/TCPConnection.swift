@@ -3,7 +3,7 @@
 //   open ──► closing ──► lingering ──► closed
 //     open       frames are read straight from the loop's receive buffer; what is left of one is kept (`rest`).
 //     closing    the last frame, an ERROR or BYE, is written; input is dropped.
-//     lingering  the output is shut; input is dropped until the peer closes or `Limits.tcpLingerSeconds` pass: closing at
+//     lingering  the output is shut; input is dropped until the peer closes or `lingerSeconds` pass: closing at
 //                once would reset the connection under the last frame.
 //
 // Nothing is parsed and nothing read (`isHeld`) while a producer is being claimed, while records wait for room
@@ -11,10 +11,10 @@
 
 import NIOCore
 import SluiceCore
-import Synchronization
+import SluiceIdentity
 
 /// Confined to the loop of its channel.
-final class TCPConnection: ChannelDuplexHandler {
+final class TCPConnection: ChannelDuplexHandler, SecuredConnection {
   typealias InboundIn = ByteBuffer
   typealias OutboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
@@ -34,32 +34,57 @@ final class TCPConnection: ChannelDuplexHandler {
   var index = -1
   var life = Life.open
   var state = TCPState.start
+  /// Set before the first byte of the protocol comes.
+  package var security = ConnectionSecurity.plain
+  /// From CHALLENGE, or the HELLO that needs none, to WELCOME.
+  var handshake: TCPHandshake?
+  /// Who speaks, if anybody is known.
+  var session: IdentitySession?
+  var permission = PublishPermission.all
   /// By number; those that are not open are nil.
   var channels: [TCPChannel?] = []
   /// Channels that the server ended: what the client had under way for them is dropped.
-  var ended: Set<UInt16> = []
+  private(set) var ended: Set<UInt16> = []
+  /// The same of all numbers that no channel can have, since one of them was asked for.
+  private var wasAskedTooHigh = false
   /// The channel whose producer is being claimed.
   var claiming: TCPChannel?
   var blocked: BlockedFrame?
+  /// The loop has it among those to be tried again.
+  var isToBeRetried = false
+  /// What finds no room is refused, not to wait.
+  var givesUp = false
+  /// Until the identity's quota has room again.
+  var quotaPauseMilliseconds = 0
+  /// There is more to be granted once that is so.
+  var quotaTimer: Scheduled<Void>?
+  /// The record of the frame that is taken now for which the stream had no room.
+  var roomRefusal: UInt64?
   /// Answers of its channels in the loop's queue, or to be queued by this tick.
   var pending = 0
 
   var context: ChannelHandlerContext?
-  private var receiver: WireReceiver
+  var receiver: WireReceiver
   var sender = WireSender(.toClient)
   var rest = ByteBuffer()
   /// Bytes that the frame at the beginning of `rest` needs.
   private var wanted = WireLayout.headerBytes
-  /// What of `rest` is counted in the source's `heldBytes`.
-  private var charged = 0
+  private var held = HeldInput()
   var out = ByteBuffer()
   var needsFlush = false
+  /// What these are owed is to be written; while the peer takes nothing, their NACKs wait.
   var flushing: [TCPChannel] = []
   var readIsHeld = false
   var peerIsDone = false
-  /// The sweep at which the last frame came, or what the connection does now began.
+  /// Counted by the source's load as one that is being turned away.
+  var isTurnedAway = false
+  /// The sweep at which the last frame came, or what the connection does now began: a handshake has its time from there on,
+  /// whatever comes in it.
   var since = 0
+  var patience = DrainPatience()
 
+  /// As of WELCOME.
+  var promise: TCPPromise
   /// In DATA frames since WELCOME, and how much of it is answered; what the client was told it may send.
   var received = WireCredit(bytes: 0, records: 0)
   var answered = WireCredit(bytes: 0, records: 0)
@@ -69,7 +94,9 @@ final class TCPConnection: ChannelDuplexHandler {
 
   init(loop: TCPLoop) {
     self.loop = loop
-    receiver = WireReceiver(from: .toServer, maxFrame: loop.settings.maxFrame)
+    promise = TCPPromise(maxRecordBytes: loop.settings.stream.maxRecordBytes)
+    // Until WELCOME: who is not known yet is not to make the source hold a large frame.
+    receiver = WireReceiver(from: .toServer, maxFrame: Limits.maxWireControlFrameBytes)
   }
 
   // MARK: Channel events
@@ -90,10 +117,10 @@ final class TCPConnection: ChannelDuplexHandler {
   func channelActive(context: ChannelHandlerContext) {
     if loop.isDraining {
       // Accepted just before the listener was closed.
+      if awaitsTLS { return cut() }
       fail(WireEnd(.draining, retryAfterMilliseconds: Self.retryMilliseconds, text: "the server goes down"))
-    } else if loop.settings.openConnections.load(ordering: .relaxed) > loop.settings.options.maxConnections {
-      loop.counters.add(.refused)
-      fail(WireEnd(.busy, retryAfterMilliseconds: Self.retryMilliseconds, text: "too many connections"))
+    } else if loop.settings.load.isOver(loop.settings.options.maxConnections) {
+      turnAway()
     }
     context.fireChannelActive()
   }
@@ -106,14 +133,17 @@ final class TCPConnection: ChannelDuplexHandler {
   private func forget() {
     life = .closed
     context = nil
+    endQuotaTimer()
     finishChannels()
     drop()
     loop.remove(self)
+    if isTurnedAway { loop.settings.load.endTurningAway() }
+    isTurnedAway = false
   }
 
   func finishChannels() {
     claiming = nil
-    blocked = nil
+    abandonBlocked()
     for channel in channels { channel?.finish() }
     channels = []
   }
@@ -133,7 +163,10 @@ final class TCPConnection: ChannelDuplexHandler {
   }
 
   func channelWritabilityChanged(context: ChannelHandlerContext) {
-    if context.channel.isWritable { resume() }
+    if context.channel.isWritable {
+      if !flushing.isEmpty { needFlush() }
+      resume()
+    }
     context.fireChannelWritabilityChanged()
   }
 
@@ -149,7 +182,8 @@ final class TCPConnection: ChannelDuplexHandler {
 
   var isHeld: Bool {
     guard life == .open else { return false }
-    return claiming != nil || blocked != nil || context?.channel.isWritable == false
+    return claiming != nil || blocked != nil || out.readableBytes >= Limits.tcpOutputBytes
+      || context?.channel.isWritable == false
   }
 
   private func receive(_ bytes: inout ByteBuffer) {
@@ -187,7 +221,7 @@ final class TCPConnection: ChannelDuplexHandler {
         wanted = total
         return used
       case .frame(let frame):
-        since = loop.sweeps
+        if !state.isHandshake { since = loop.sweeps }
         loop.counters.add(.frames)
         guard serve(frame) else { return used }
         used += frame.length
@@ -204,23 +238,18 @@ final class TCPConnection: ChannelDuplexHandler {
     return state == .start && fault.code == .integrity && !isHello ? .magic : fault.code
   }
 
-  /// What is held of unfinished frames counts against the source's budget: beyond it, whoever adds more than a little is
-  /// sent away, so that strangers who never finish can't take the daemon's memory.
+  /// What is held counts against the source's budgets. Beyond that of unfinished frames, whoever adds more than a little is
+  /// sent away; beyond that of waiting ones, its records are refused as without `when_full: block`.
   func charge() {
-    if rest.readableBytes == 0, rest.storageCapacity > Limits.uncontestedHeldBytes { rest = ByteBuffer() }
-    let held = rest.readableBytes
-    guard held != charged else { return }
-    let total = loop.settings.heldBytes.add(held - charged, ordering: .relaxed).newValue
-    charged = held
-    guard total > loop.settings.options.maxHeldBytes, held > Limits.uncontestedHeldBytes, life == .open else { return }
+    let settings = loop.settings
+    let isTooMuch = held.isTooMuch(
+      &rest, isWaiting: blocked != nil, in: settings.load, limit: settings.options.maxHeldBytes)
+    guard isTooMuch, life == .open else { return }
+    guard blocked == nil else { return retryBlocked(givesUp: true) }
     fail(WireEnd(.busy, retryAfterMilliseconds: Self.retryMilliseconds, text: "too many frames are unfinished"))
   }
 
-  func drop() {
-    rest = ByteBuffer()
-    loop.settings.heldBytes.subtract(charged, ordering: .relaxed)
-    charged = 0
-  }
+  func drop() { held.drop(&rest, from: loop.settings.load) }
 
   // MARK: Frames
 
@@ -230,7 +259,8 @@ final class TCPConnection: ChannelDuplexHandler {
     do throws(WireFault) {
       switch TCPAction(on: type, in: state) {
       case .take, .refuseRecords: return try take(frame)
-      case .handshake: try shakeHands(WireHello(frame.body))
+      case .handshake: try shakeHands(WireHello(frame.body), frame)
+      case .prove: try prove(WireProof(frame.body), frame)
       case .openChannel: try open(WireOpen(frame.body), frame.channel)
       case .refuseChannel: refuseChannel(frame.channel, WireEnd(.draining, text: "the server goes down"))
       case .closeChannel: try closeChannel(frame.channel)
@@ -251,25 +281,28 @@ final class TCPConnection: ChannelDuplexHandler {
     return true
   }
 
-  private func shakeHands(_ hello: WireHello) {
-    if let objection = loop.settings.terms.objection(to: hello) { return fail(objection) }
-    if let end = openChannel(0, hello.producer, hello.epoch) { fail(end) }
-  }
-
   private func open(_ open: WireOpen, _ number: UInt16) {
+    guard session == nil || isSessionCurrent() else { return }
     guard number > 0, number < Limits.tcpMaxChannels, channel(number) == nil else {
       return refuseChannel(
         number, WireEnd(.channel, value: UInt64(Limits.tcpMaxChannels), text: "the channel is in use, or too high"))
     }
     let objection = TCPTerms.objection(toProducer: open.producer, epoch: open.epoch)
-    if let end = objection ?? openChannel(number, open.producer, open.epoch) { refuseChannel(number, end) }
+    if let end = objection ?? openChannel(number, open.producer, open.epoch) {
+      note(end, "")
+      refuseChannel(number, end)
+    }
   }
 
   /// Claims the producer; WELCOME or OPENED is written when it is there.
-  private func openChannel(_ number: UInt16, _ name: String, _ epoch: UInt16) -> WireEnd? {
+  func openChannel(_ number: UInt16, _ name: String, _ epoch: UInt16) -> WireEnd? {
     var producer: Producer?
     if !name.isEmpty {
-      guard let known = loop.settings.stream.producer(named: name) else {
+      guard loop.settings.options.authentication.permits(producer: name, of: session) else {
+        return WireEnd(.forbidden, text: "the producer is not one of the sender's own: see `producers` of identities")
+      }
+      let allowance = session?.identity.producerAllowance
+      guard let known = loop.settings.stream.producer(named: name, within: allowance) else {
         return WireEnd(.busy, retryAfterMilliseconds: Self.retryMilliseconds, text: "too many producers")
       }
       producer = known
@@ -289,10 +322,12 @@ final class TCPConnection: ChannelDuplexHandler {
   /// The channel owns its producer, and what was under way before is durable.
   func isOpen(_ channel: TCPChannel) {
     guard life == .open, claiming === channel else { return }
+    // Claiming may have taken its time.
+    guard session == nil || isSessionCurrent() else { return }
     claiming = nil
     channel.becomeOpen()
     let last = channel.gate.next - 1
-    if state == .start {
+    if state.isHandshake {
       welcome(last)
     } else {
       write { $0.opened(WireOpened(epoch: channel.epoch, lastSequence: last), channel: channel.number, to: &$1) }
@@ -301,17 +336,8 @@ final class TCPConnection: ChannelDuplexHandler {
     needFlush()
   }
 
-  private func welcome(_ last: UInt64) {
-    let settings = loop.settings
-    state = .open
-    granted = settings.window
-    let welcome = WireWelcome(
-      durability: settings.stream.durability, maxChannels: UInt16(Limits.tcpMaxChannels),
-      maxFrame: UInt32(settings.maxFrame), maxPart: UInt32(settings.maxPart),
-      idleTimeoutMilliseconds: UInt32(clamping: settings.options.idleSeconds * 1000), lastSequence: last,
-      serverTime: Clock.wall(), credit: granted, logUUID: settings.stream.logUUID,
-      stream: settings.stream.streamName, software: settings.options.software)
-    write { $0.welcome(welcome, to: &$1) }
+  func hasEnded(_ number: UInt16) -> Bool {
+    number < Limits.tcpMaxChannels ? ended.contains(number) : wasAskedTooHigh
   }
 
   func channel(_ number: UInt16) -> TCPChannel? {
@@ -320,7 +346,7 @@ final class TCPConnection: ChannelDuplexHandler {
 
   private func closeChannel(_ number: UInt16) throws(WireFault) {
     guard let channel = channel(number) else {
-      guard ended.contains(number) else { throw WireFault(.protocolViolation, "CLOSE of a channel that is not open") }
+      guard hasEnded(number) else { throw WireFault(.protocolViolation, "CLOSE of a channel that is not open") }
       return
     }
     guard number > 0, channel.life == .open else {
@@ -351,7 +377,7 @@ final class TCPConnection: ChannelDuplexHandler {
   /// The server takes the channel's producer away. With its last channel the connection ends.
   func end(_ channel: TCPChannel, _ end: WireEnd) {
     guard life == .open else { return }
-    guard state != .start, channels.contains(where: { $0 != nil && $0 !== channel }) else { return fail(end) }
+    guard !state.isHandshake, channels.contains(where: { $0 != nil && $0 !== channel }) else { return fail(end) }
     forget(channel)
     refuseChannel(channel.number, end)
   }
@@ -360,7 +386,11 @@ final class TCPConnection: ChannelDuplexHandler {
     var end = end
     end.scope = .channel
     if let code = WireErrorCode(rawValue: end.code) { loop.counters.add(code) }
-    if channel(number) == nil { ended.insert(number) }
+    if number >= Limits.tcpMaxChannels {
+      wasAskedTooHigh = true
+    } else if channel(number) == nil {
+      ended.insert(number)
+    }
     write { $0.end(.error, end, channel: number, to: &$1) }
   }
 }

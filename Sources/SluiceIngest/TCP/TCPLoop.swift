@@ -204,7 +204,8 @@ final class TCPLoop: SourceLoop, @unchecked Sendable {
 
   /// The connection goes on with its frame when there may be room.
   func block(_ connection: TCPConnection) {
-    blocked.append(connection)
+    if !connection.isToBeRetried { blocked.append(connection) }
+    connection.isToBeRetried = true
     scheduleProbe()
   }
 
@@ -218,7 +219,8 @@ final class TCPLoop: SourceLoop, @unchecked Sendable {
     probeIsScheduled = false
     if isFull, let lane {
       submit()
-      isFull = lane.reserve(bytes: settings.stream.maxRecordBytes) != nil
+      let maxRecord = settings.stream.maxRecordBytes
+      isFull = lane.reserve(bytes: maxRecord, largest: maxRecord) != nil
       // Nothing is appended: this lets go of the room.
       _ = lane.submit()
       if !isFull {
@@ -236,6 +238,7 @@ final class TCPLoop: SourceLoop, @unchecked Sendable {
     blocked.removeAll(keepingCapacity: true)
     var tried = 0
     while tried < waiting.count, blocked.count < Limits.tcpBlockedTriesInVain {
+      waiting[tried].isToBeRetried = false
       waiting[tried].retryBlocked()
       tried += 1
     }
@@ -249,6 +252,7 @@ final class TCPLoop: SourceLoop, @unchecked Sendable {
     connections.append(connection)
     counters.add(.opened)
     settings.openConnections.add(1, ordering: .relaxed)
+    settings.load.enter()
   }
 
   func remove(_ connection: TCPConnection) {
@@ -262,6 +266,7 @@ final class TCPLoop: SourceLoop, @unchecked Sendable {
     }
     counters.add(.closed)
     settings.openConnections.subtract(1, ordering: .relaxed)
+    settings.load.leave()
     finishDrainIfEmpty()
   }
 
@@ -277,8 +282,8 @@ final class TCPLoop: SourceLoop, @unchecked Sendable {
 
   // MARK: Draining
 
-  /// Says GOAWAY, answers what was taken, says BYE; the future succeeds when no connection is left and the lane is
-  /// closed. At the deadline connections are cut.
+  /// Says GOAWAY, answers what was taken, says BYE, and soon cuts those that take no answers; the future succeeds when no
+  /// connection is left and the lane is closed. At the deadline connections are cut.
   func drain(within limit: TimeAmount) -> EventLoopFuture<Void> {
     eventLoop.assertInEventLoop()
     if let drained { return drained.futureResult }
@@ -305,10 +310,9 @@ final class TCPLoop: SourceLoop, @unchecked Sendable {
     drainDeadline = nil
     deadline.cancel()
     sweeper?.cancel()
-    if let lane {
-      _ = lane.submit()
-      lane.close()
-    }
+    // With the channels that were touched: one whose connection is cut only later lets its producer go at the right place.
+    submit()
+    lane?.close()
     lane = nil
     answers.removeAll()
     batches.removeAll()

@@ -12,6 +12,7 @@ package final class TCPSource: IngestSource {
   private let logger: Logger
   private let loops: [TCPLoop]
   private let acceptor = Acceptor()
+  private let tls: ServerTLS?
 
   package init(
     _ options: TCPSourceOptions, stream: any IngestStream, group: MultiThreadedEventLoopGroup, logger: Logger
@@ -20,6 +21,7 @@ package final class TCPSource: IngestSource {
     self.settings = settings
     self.group = group
     self.logger = logger
+    tls = options.tls.map { ServerTLS($0, handshakeNanoseconds: Limits.tlsHandshakeNanoseconds) }
     loops = group.makeIterator().map { TCPLoop(eventLoop: $0, settings: settings, counters: TCPCounters()) }
   }
 
@@ -38,15 +40,16 @@ package final class TCPSource: IngestSource {
     }
     acceptor.accept(on: channel)
     logger.info(
-      "listening", metadata: ["source": "\(name)", "address": "\(socket.addressText)", "loops": "\(loops.count)"])
+      "listening",
+      metadata: socket.logMetadata.merging(["source": "\(name)", "loops": "\(loops.count)"]) { $1 })
     return socket.address
   }
 
   private func bootstrap() -> ServerBootstrap {
     let loopOf = Dictionary(uniqueKeysWithValues: loops.map { (ObjectIdentifier($0.eventLoop), $0) })
+    let tls = tls
     return ServerBootstrap(group: group)
       .serverChannelOption(ChannelOptions.maxMessagesPerRead, value: 64)
-      .childChannelOption(ChannelOptions.tcpOption(.tcp_nodelay), value: 1)
       .childChannelOption(ChannelOptions.allowRemoteHalfClosure, value: true)
       // One large read each time that there is something, into a buffer that the loop's connections share.
       .childChannelOption(ChannelOptions.maxMessagesPerRead, value: 1)
@@ -55,11 +58,15 @@ package final class TCPSource: IngestSource {
           guard let loop = loopOf[ObjectIdentifier(channel.eventLoop)] else {
             preconditionFailure("a channel's loop is one of its group's")
           }
+          let connection = TCPConnection(loop: loop)
           try channel.syncOptions?.setOption(.recvAllocator, value: SharedReceiveAllocator(loop.receiveBuffer))
-          try channel.pipeline.syncOperations.addHandler(TCPConnection(loop: loop))
+          try tls?.secure(channel, for: connection)
+          try channel.pipeline.syncOperations.addHandler(connection)
         }
       }
   }
+
+  package func renew(_ tls: TLSMaterial) { self.tls?.renew(tls) }
 
   package func stopAccepting() async { await acceptor.stop() }
 
@@ -67,5 +74,8 @@ package final class TCPSource: IngestSource {
     await acceptor.drain(loops, within: limit, source: name, logger: logger)
   }
 
-  package func metrics() -> [MetricFamily] { TCPCounters.families(source: name, loops.map(\.counters)) }
+  package func metrics() -> [MetricFamily] {
+    TCPCounters.families(source: name, loops.map(\.counters))
+      + [tls?.counters.family(source: name)].compactMap(\.self)
+  }
 }

@@ -4,12 +4,13 @@
 //
 //   state      HELLO      PROOF  DATA           OPEN           CLOSE   PING  PONG     BYE         ERROR
 //   start      handshake  —      —              —              —       —     —        disconnect  disconnect
+//   challenged —          prove  —              —              —       —     —        disconnect  disconnect
 //   open       —          —      take           open           close   pong  nothing  finish      end
 //   draining   —          —      refuse         refuse         close   pong  nothing  finish      end
 //   finishing  —          —      —              —              —       pong  nothing  —           end
 //
-// Between HELLO and WELCOME, and between OPEN and OPENED, nothing more is parsed, so that there is no state for it. CHALLENGED
-// comes with authentication. What only a server sends is always a violation.
+// Between HELLO or PROOF and WELCOME, and between OPEN and OPENED, nothing more is parsed, so that there is no state for it.
+// What only a server sends is always a violation.
 //
 // A channel (`SequenceGate`): rows R1 to R7.
 
@@ -17,15 +18,21 @@ import SluiceCore
 
 /// What the server is willing to hear.
 enum TCPState: CaseIterable {
-  case start, open
+  case start
+  /// CHALLENGE is sent.
+  case challenged
+  case open
   /// GOAWAY is sent.
   case draining
   /// The client's BYE has come.
   case finishing
+
+  /// WELCOME is not sent yet.
+  var isHandshake: Bool { self == .start || self == .challenged }
 }
 
 enum TCPAction: Equatable {
-  case handshake, take, refuseRecords, openChannel, refuseChannel, closeChannel, pong, nothing, finish
+  case handshake, prove, take, refuseRecords, openChannel, refuseChannel, closeChannel, pong, nothing, finish
   /// The client says what went wrong on its side.
   case heedError
   case disconnect
@@ -36,8 +43,9 @@ enum TCPAction: Equatable {
     self =
       switch (state, type) {
       case (.start, .hello): .handshake
-      case (.start, .bye), (.start, .error): .disconnect
-      case (.start, _): .violation
+      case (.challenged, .proof): .prove
+      case (.start, .bye), (.start, .error), (.challenged, .bye), (.challenged, .error): .disconnect
+      case (.start, _), (.challenged, _): .violation
       case (_, .error): .heedError
       case (_, .ping): .pong
       case (_, .pong): .nothing
@@ -100,9 +108,13 @@ struct SequenceGate: Equatable {
 /// What a server offers in its handshakes.
 struct TCPTerms {
   var stream: String
+  var demand = AuthenticationDemand.none
+  /// Whether anybody has an identity here.
+  var knowsIdentities = false
 
-  /// Why a HELLO can't be served; nil if it can.
-  func objection(to hello: WireHello) -> WireEnd? {
+  /// Why a HELLO can't be served, whoever it is from; nil if it can. `isPrivate`: nobody but the client can have sent it, or
+  /// have read it on its way.
+  func objection(to hello: WireHello, isPrivate: Bool) -> WireEnd? {
     guard hello.versionMin <= WireLayout.version, hello.versionMax >= WireLayout.version else {
       return WireEnd(.version, value: UInt64(WireLayout.version), text: "this server speaks version 1")
     }
@@ -112,20 +124,40 @@ struct TCPTerms {
     guard let authentication = WireAuthentication(rawValue: hello.authentication),
       let integrity = WireIntegrity(rawValue: hello.integrity), hello.maxFrame >= Limits.minWireClientFrameBytes
     else { return WireEnd(.protocolViolation, text: "auth, integrity or max_frame is out of range") }
-    guard authentication == .none else {
-      // Nobody has an identity here: no secret and no token is right.
-      return WireEnd(.authFailed, text: "this server knows no identities")
+    return objection(to: authentication, hello, isPrivate) ?? objection(to: integrity, authentication, isPrivate)
+      ?? TCPTerms.objection(toProducer: hello.producer, epoch: hello.epoch)
+  }
+
+  private func objection(to authentication: WireAuthentication, _ hello: WireHello, _ isPrivate: Bool) -> WireEnd? {
+    guard authentication != .none else {
+      guard hello.identity.isEmpty, hello.credential.isEmpty else {
+        return WireEnd(.protocolViolation, text: "an identity or a credential with auth 0")
+      }
+      return demand == .required ? WireEnd(.authRequired, text: "this source wants to know who sends") : nil
     }
-    guard integrity == .crc32c else {
-      return WireEnd(.integrityRequired, value: 1 << UInt64(WireIntegrity.crc32c.rawValue), text: "crc32c is served")
+    guard knowsIdentities else { return WireEnd(.authFailed, text: "this source knows no identities") }
+    if authentication == .bearer {
+      guard isPrivate else {
+        return WireEnd(.authInsecure, text: "a token in the clear, which others may have read: rotate it, use auth 2")
+      }
+      return nil
     }
-    guard hello.identity.isEmpty, hello.credential.isEmpty else {
-      return WireEnd(.protocolViolation, text: "an identity or a credential with auth 0")
+    guard !hello.identity.isEmpty, hello.credential.isEmpty else {
+      return WireEnd(.protocolViolation, text: "auth 2 names its identity and sends no credential")
     }
-    guard hello.stream.isEmpty || hello.stream == stream else {
-      return WireEnd(.streamUnknown, text: "this source feeds the stream \(stream)")
-    }
-    return TCPTerms.objection(toProducer: hello.producer, epoch: hello.epoch)
+    return nil
+  }
+
+  /// A session key comes from challenge–response only, and over a network without TLS nothing else keeps others from speaking
+  /// in the name of whoever was let in.
+  private func objection(
+    to integrity: WireIntegrity, _ authentication: WireAuthentication, _ isPrivate: Bool
+  ) -> WireEnd? {
+    var allowed: [WireIntegrity] = [.crc32c, .sha256]
+    if authentication == .challenge { allowed = isPrivate ? WireIntegrity.allCases : [.hmacSHA256] }
+    guard !allowed.contains(integrity) else { return nil }
+    let bits = allowed.reduce(UInt64(0)) { $0 | 1 << UInt64($1.rawValue) }
+    return WireEnd(.integrityRequired, value: bits, text: "another integrity is asked for")
   }
 
   /// Anonymous producers have no epoch, all others have one.

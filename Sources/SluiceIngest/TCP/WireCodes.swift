@@ -28,6 +28,8 @@ package enum WireErrorCode: UInt16, Sendable, CaseIterable {
   case protocolViolation = 1
   case magic, version, frameTooLarge, integrity, authRequired, authFailed, authInsecure, integrityRequired, feature
   case streamUnknown, forbidden, fenced, superseded, channel, credit, idle, draining, busy
+  /// Reserved. A fault of this server's own ends the process, and with it every connection: it could not vouch for what it
+  /// says any more. A client understands it, because another server may send it.
   case internalFault
 
   /// Whether connecting again, unchanged, can succeed.

@@ -18,6 +18,10 @@ struct WireFields {
   func u32(_ offset: Int) -> UInt32 { base.loadLE(offset) }
   func u64(_ offset: Int) -> UInt64 { base.loadLE(offset) }
 
+  func copy(_ offset: Int, count: Int) -> [UInt8] {
+    Array(UnsafeRawBufferPointer(start: base + offset, count: count))
+  }
+
   /// Where the texts begin: later versions may have more fixed bytes than this one knows.
   func fixedLength(at offset: Int, atLeast known: Int) throws(WireFault) -> Int {
     let length = Int(u16(offset))

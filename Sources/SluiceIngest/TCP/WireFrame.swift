@@ -103,6 +103,12 @@ package struct WireFrame {
   package let length: Int
   package let body: UnsafeRawBufferPointer
 
+  /// Header and body: what handshakes are made of. A frame of a handshake has no tag.
+  package var bytes: UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(
+      start: body.baseAddress.map { $0 - WireLayout.headerBytes }, count: body.count + WireLayout.headerBytes)
+  }
+
   /// The one number of an ACK, PING or PONG.
   package func word() throws(WireFault) -> UInt64 { try WireFields(body, atLeast: 8).u64(0) }
 

@@ -1,6 +1,6 @@
 import SluiceCore
 
-/// HELLO: who the client is and what it wants. What belongs to challenge–response is sent as zero and skipped.
+/// HELLO: who the client is and what it wants.
 package struct WireHello: Equatable, Sendable {
   package var versionMin = WireLayout.version
   package var versionMax = WireLayout.version
@@ -19,6 +19,8 @@ package struct WireHello: Equatable, Sendable {
   package var credential: [UInt8] = []
   package var fingerprint = ""
   package var software = ""
+  /// With challenge–response 32 random bytes; else nothing, which is sent as zeros.
+  package var clientNonce: [UInt8] = []
 
   static let fixedBytes = 72
   private static let texts = 28
@@ -45,6 +47,7 @@ package struct WireHello: Equatable, Sendable {
     guard nonceIsUsed || (0..<4).allSatisfy({ fields.u64(40 + 8 * $0) == 0 }) else {
       throw WireFault(.protocolViolation, "client_nonce is not zero")
     }
+    if nonceIsUsed { clientNonce = fields.copy(40, count: Limits.identityKeyBytes) }
     stream = try fields.text(&at, fields.u16(Self.texts), "stream")
     producer = try fields.text(&at, fields.u16(Self.texts + 2), "producer")
     identity = try fields.text(&at, fields.u16(Self.texts + 4), "identity")
@@ -74,6 +77,8 @@ package struct WireWelcome: Equatable, Sendable {
   package var logUUID: LogUUID
   package var stream: String
   package var software: String
+  /// With challenge–response; nothing stands for zeros.
+  package var serverSignature: [UInt8] = []
 
   static let fixedBytes = 112
   /// In the order of their numbers from 1 on.
@@ -116,8 +121,29 @@ package struct WireWelcome: Equatable, Sendable {
     credit = WireCredit(bytes: fields.u64(40), records: fields.u64(48))
     guard fields.u8(5) == 0, fields.u32(60) == 0 else { throw WireFault(.protocolViolation, "WELCOME's zeros are not") }
     logUUID = LogUUID(high: fields.u64(64).byteSwapped, low: fields.u64(72).byteSwapped)
+    let signature = fields.copy(80, count: Limits.identityKeyBytes)
+    serverSignature = signature.allSatisfy { $0 == 0 } ? [] : signature
     stream = try fields.text(&at, fields.u16(56), "stream")
     software = try fields.text(&at, fields.u16(58), "software")
+  }
+}
+
+/// CHALLENGE and PROOF: a nonce, and what was made of it.
+package struct WireProof: Equatable, Sendable {
+  /// 32 bytes.
+  package var bytes: [UInt8]
+
+  static let fixedBytes = 40
+
+  package init(_ bytes: [UInt8]) { self.bytes = bytes }
+
+  package init(_ body: UnsafeRawBufferPointer) throws(WireFault) {
+    let fields = try WireFields(body, atLeast: Self.fixedBytes)
+    _ = try fields.fixedLength(at: 0, atLeast: Self.fixedBytes)
+    guard fields.u16(2) == 0, fields.u32(4) == 0 else {
+      throw WireFault(.protocolViolation, "the zeros of a challenge or proof are not")
+    }
+    bytes = fields.copy(8, count: Limits.identityKeyBytes)
   }
 }
 

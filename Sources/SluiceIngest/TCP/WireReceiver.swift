@@ -1,4 +1,5 @@
 import SluiceCore
+import SluiceIdentity
 
 /// One direction of a connection, as its receiver reads it.
 package struct WireReceiver: Sendable {
@@ -12,13 +13,23 @@ package struct WireReceiver: Sendable {
   /// Frames received so far.
   package private(set) var counter: UInt64 = 0
   private let direction: WireDirection
-  private let maxFrame: Int
+  private var maxFrame: Int
+  /// What the tags are checked with, once there are any.
+  private var sealer: FrameSealer?
+  private var hasBegunSealing = false
 
   /// `maxFrame`: the largest frame that this side has said it takes.
   package init(from direction: WireDirection, maxFrame: Int) {
     self.direction = direction
     self.maxFrame = maxFrame
   }
+
+  /// From here on frames may be this large.
+  package mutating func takeFrames(upTo maxFrame: Int) { self.maxFrame = maxFrame }
+
+  /// The handshake is done: from here on frames have tags. An ERROR that comes in place of the first of them has none, since
+  /// who refuses may share no key.
+  package mutating func expectTags(of sealer: FrameSealer) { self.sealer = sealer }
 
   /// Looks for the next frame at the beginning of `bytes` and counts it when it is whole and undamaged. A DATA frame's
   /// producer parts are not looked at.
@@ -37,10 +48,21 @@ package struct WireReceiver: Sendable {
     guard bytes.count >= length else { return .needMore(length) }
     let type = WireFrameType(rawValue: raw)
     let count = Int(base.loadLE(WireLayout.count) as UInt32)
-    let body = UnsafeRawBufferPointer(start: base + WireLayout.headerBytes, count: length - WireLayout.headerBytes)
+    let sealer = hasBegunSealing || type != .error ? sealer : nil
+    let end = length - (sealer == nil ? 0 : FrameSealer.tagBytes)
+    guard end >= WireLayout.headerBytes else { return .fault(WireFault(.integrity, "a frame without its tag")) }
+    let body = UnsafeRawBufferPointer(start: base + WireLayout.headerBytes, count: end - WireLayout.headerBytes)
     let checksum = type == .data ? WireChecksum.ofRecords(body, count: count) : CRC32C.of(body)
     guard checksum == base.loadLE(WireLayout.bodyCRC) as UInt32 else {
       return .fault(WireFault(.integrity, "body_crc does not match"))
+    }
+    if let sealer {
+      let tag = UnsafeRawBufferPointer(start: base + end, count: FrameSealer.tagBytes)
+      let sealed = UnsafeRawBufferPointer(start: base, count: end)
+      guard sealer.isValid(tag, of: sealed, direction: direction.rawValue, counter: counter) else {
+        return .fault(WireFault(.integrity, "the tag does not match"))
+      }
+      hasBegunSealing = true
     }
     counter += 1
     return .frame(

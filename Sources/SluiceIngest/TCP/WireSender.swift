@@ -1,5 +1,6 @@
 import NIOCore
 import SluiceCore
+import SluiceIdentity
 
 /// One direction of a connection, as its sender writes it: each call appends one frame to a buffer. Frames are counted
 /// when they are written, so they must be sent in the order of the calls, and all of them.
@@ -7,8 +8,14 @@ package struct WireSender: Sendable {
   /// Frames written so far.
   package private(set) var counter: UInt64 = 0
   private let direction: WireDirection
+  private var sealer: FrameSealer?
+  /// What each frame has behind its body.
+  package var tagBytes: Int { sealer == nil ? 0 : FrameSealer.tagBytes }
 
   package init(_ direction: WireDirection) { self.direction = direction }
+
+  /// From the next frame on each has a tag.
+  package mutating func seal(with sealer: FrameSealer) { self.sealer = sealer }
 
   // MARK: From the client
 
@@ -24,12 +31,16 @@ package struct WireSender: Sendable {
       for name in [hello.fingerprint, hello.software] {
         buffer.length(of: name.utf8.count, limit: Limits.maxWireNameBytes)
       }
-      buffer.writeRepeatingByte(0, count: 32)
+      buffer.bytes(hello.clientNonce)
       for name in names { buffer.writeString(name) }
       buffer.writeBytes(hello.credential)
       buffer.writeString(hello.fingerprint)
       buffer.writeString(hello.software)
     }
+  }
+
+  package mutating func proof(_ proof: WireProof, to buffer: inout ByteBuffer) {
+    frame(.proof, to: &buffer) { $0.fixed(proof) }
   }
 
   package mutating func open(_ open: WireOpen, channel: UInt16, to buffer: inout ByteBuffer) {
@@ -42,6 +53,10 @@ package struct WireSender: Sendable {
   }
 
   // MARK: From the server
+
+  package mutating func challenge(_ challenge: WireProof, to buffer: inout ByteBuffer) {
+    frame(.challenge, to: &buffer) { $0.fixed(challenge) }
+  }
 
   package mutating func welcome(_ welcome: WireWelcome, to buffer: inout ByteBuffer) {
     guard let durability = WireWelcome.durabilities.firstIndex(of: welcome.durability) else {
@@ -61,7 +76,7 @@ package struct WireSender: Sendable {
       buffer.numbers(UInt32(0))
       buffer.word(welcome.logUUID.high.byteSwapped)
       buffer.word(welcome.logUUID.low.byteSwapped)
-      buffer.writeRepeatingByte(0, count: 32)
+      buffer.bytes(welcome.serverSignature)
       buffer.writeString(welcome.stream)
       buffer.writeString(welcome.software)
     }
@@ -129,13 +144,15 @@ package struct WireSender: Sendable {
 
   /// Begins a DATA frame at the end of `buffer`; `finishData` completes it.
   package func beginData(channel: UInt16, firstSequence: UInt64, in buffer: inout ByteBuffer) -> WireDataBuilder {
-    WireDataBuilder(channel: channel, firstSequence: firstSequence, in: &buffer)
+    WireDataBuilder(
+      channel: channel, firstSequence: firstSequence, tagBytes: tagBytes, in: &buffer)
   }
 
   /// Completes and counts a DATA frame that has records.
   package mutating func finishData(_ data: WireDataBuilder, in buffer: inout ByteBuffer) {
     precondition(data.count > 0, "a DATA frame has at least one record")
-    precondition(data.start + data.bytes == buffer.writerIndex, "nothing else is written while a frame is built")
+    precondition(
+      data.start + data.bytes - data.tagBytes == buffer.writerIndex, "nothing else is written while a frame is built")
     writeHeader(
       .data, channel: data.channel, count: data.count, length: data.bytes, bodyCRC: data.checksum, at: data.start,
       in: &buffer)
@@ -149,7 +166,7 @@ package struct WireSender: Sendable {
     body(&buffer)
     let written = buffer.writerIndex - start
     buffer.writeRepeatingByte(0, count: RecordLayout.padded(written) - written)
-    let length = buffer.writerIndex - start
+    let length = buffer.writerIndex - start + tagBytes
     let bodyStart = start - buffer.readerIndex + WireLayout.headerBytes
     let checksum = buffer.withUnsafeReadableBytes { CRC32C.of(UnsafeRawBufferPointer(rebasing: $0[bodyStart...])) }
     writeHeader(type, channel: channel, count: 0, length: length, bodyCRC: checksum, at: start, in: &buffer)
@@ -165,10 +182,17 @@ package struct WireSender: Sendable {
     let checksum = withUnsafeBytes(of: (first.littleEndian, second.littleEndian, UInt32(0))) {
       CRC32C.of(UnsafeRawBufferPointer(rebasing: $0[..<WireLayout.headCRC]), seed: seed)
     }
-    counter += 1
     buffer.setInteger(first, at: start, endianness: .little)
     buffer.setInteger(second, at: start + WireLayout.count, endianness: .little)
     buffer.setInteger(UInt64(checksum) << 32, at: start + WireLayout.reserved, endianness: .little)
+    if let sealer {
+      let from = start - buffer.readerIndex
+      let tag = buffer.withUnsafeReadableBytes {
+        sealer.tag(of: UnsafeRawBufferPointer(rebasing: $0[from...]), direction: direction.rawValue, counter: counter)
+      }
+      buffer.writeBytes(tag)
+    }
+    counter += 1
   }
 }
 
@@ -176,13 +200,17 @@ package struct WireSender: Sendable {
 package struct WireDataBuilder: Sendable {
   package private(set) var count = 0
   /// Of the frame so far.
-  package private(set) var bytes = WireLayout.headerBytes + WireLayout.dataFixedBytes
+  package private(set) var bytes: Int
+  /// Of which this many are its tag, which comes last.
+  package let tagBytes: Int
   let channel: UInt16
   let start: Int
   private(set) var checksum: UInt32
 
-  fileprivate init(channel: UInt16, firstSequence: UInt64, in buffer: inout ByteBuffer) {
+  fileprivate init(channel: UInt16, firstSequence: UInt64, tagBytes: Int, in buffer: inout ByteBuffer) {
     self.channel = channel
+    self.tagBytes = tagBytes
+    bytes = WireLayout.headerBytes + WireLayout.dataFixedBytes + tagBytes
     start = buffer.writerIndex
     checksum = withUnsafeBytes(of: firstSequence.littleEndian) { CRC32C.of($0) }
     buffer.writeRepeatingByte(0, count: WireLayout.headerBytes)
@@ -228,6 +256,18 @@ extension ByteBuffer {
 
   fileprivate mutating func numbers<each Number: FixedWidthInteger>(_ numbers: repeat each Number) {
     repeat (_ = writeInteger(each numbers, endianness: .little))
+  }
+
+  /// 32 bytes; nothing stands for zeros.
+  fileprivate mutating func bytes(_ bytes: [UInt8]) {
+    precondition(
+      bytes.isEmpty || bytes.count == Limits.identityKeyBytes, "nonces, proofs and signatures are of 32 bytes")
+    if bytes.isEmpty { writeRepeatingByte(0, count: Limits.identityKeyBytes) } else { writeBytes(bytes) }
+  }
+
+  fileprivate mutating func fixed(_ proof: WireProof) {
+    numbers(UInt16(WireProof.fixedBytes), UInt16(0), UInt32(0))
+    bytes(proof.bytes)
   }
 
   fileprivate mutating func length(of count: Int, limit: Int) {

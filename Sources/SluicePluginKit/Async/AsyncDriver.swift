@@ -65,6 +65,8 @@ final class AsyncDriver<Kind: AsyncSubscriber>: Subscriber {
 
   func stop() throws {
     enter()
+    // Where no thread could be had, nothing of it ever ran, and nothing would.
+    guard executor.hasThread else { return }
     cancelBatches()
     while wait(for: { $0.batches.isEmpty }) != .ready {}
     defer { executor.end() }

@@ -29,9 +29,11 @@ final class InstanceExecutor: TaskExecutor {
   /// An executor that has no thread yet.
   init(name: String) { threadName = Array("async \(name)".utf8.prefix(InstanceExecutor.maxNameBytes)) }
 
+  var hasThread: Bool { thread.update { $0 } != nil }
+
   /// Starts the thread. Does nothing when it runs.
   func begin() throws {
-    guard thread.update({ $0 }) == nil else { return }
+    guard !hasThread else { return }
     var made = pthread_t()
     let context = Unmanaged.passRetained(self)
     let code = pthread_create(

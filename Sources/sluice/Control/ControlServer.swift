@@ -17,6 +17,8 @@ final class ControlServer: Sendable {
 
   private struct State {
     var connections: Set<Int32> = []
+    /// Requests that are being answered and that may wait: all but `status`.
+    var commands = 0
     var isStopping = false
   }
 
@@ -35,9 +37,8 @@ final class ControlServer: Sendable {
     _ = OSThread(name: "control") { [self] in
       let pause = Doorbell()
       while true {
-        let descriptor = accept(listener, nil, nil)
+        let descriptor = LinuxCalls.accept(listener)
         if descriptor >= 0 {
-          _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
           admit(descriptor)
         } else if state.withLock({ $0.isStopping }) {
           break
@@ -70,7 +71,7 @@ final class ControlServer: Sendable {
     let refusal = state.withLock { state -> ControlError? in
       if state.isStopping { return ControlError(.stopping, "the daemon is stopping") }
       guard state.connections.count < Limits.maxControlConnections else {
-        return ControlError(.busy, "\(state.connections.count) commands are being answered; try again")
+        return Self.busy(state.connections.count)
       }
       state.connections.insert(descriptor)
       return nil
@@ -80,15 +81,24 @@ final class ControlServer: Sendable {
       close(descriptor)
       return
     }
-    _ = OSThread(name: "command", stackBytes: 8 << 20) { [self] in
-      answer(descriptor)
-      state.withLock { state in
-        state.connections.remove(descriptor)
-        // Under the lock, so that nobody shuts down what has the number next.
-        close(descriptor)
+    do throws(OSThread.Failure) {
+      _ = try OSThread(starting: "command", stackBytes: 8 << 20) { [self] in
+        answer(descriptor)
+        end(descriptor)
       }
-      ended.ring()
+    } catch {
+      ControlReply(descriptor).end(ControlError(.busy, "\(error); try again"))
+      end(descriptor)
     }
+  }
+
+  private func end(_ descriptor: Int32) {
+    state.withLock { state in
+      state.connections.remove(descriptor)
+      // Under the lock, so that nobody shuts down what has the number next.
+      close(descriptor)
+    }
+    ended.ring()
   }
 
   private func answer(_ descriptor: Int32) {
@@ -100,11 +110,29 @@ final class ControlServer: Sendable {
       }
       var lines = LineReader(descriptor, limit: Limits.maxControlRequestBytes)
       guard let line = lines.next() else { throw ControlError(.badRequest, "no request came, or one that is too long") }
-      try serve(ControlRequest(parsing: line), reply)
+      let request = try ControlRequest(parsing: line)
+      if request != .status { try beginCommand() }
+      defer { if request != .status { state.withLock { $0.commands -= 1 } } }
+      try serve(request, reply)
       reply.end(nil)
     } catch {
       reply.end(error)
     }
+  }
+}
+
+extension ControlServer {
+  private func beginCommand() throws(ControlError) {
+    let refusal = state.withLock { state -> ControlError? in
+      guard state.commands < Limits.maxControlCommands else { return Self.busy(state.commands) }
+      state.commands += 1
+      return nil
+    }
+    if let refusal { throw refusal }
+  }
+
+  private static func busy(_ count: Int) -> ControlError {
+    ControlError(.busy, "\(count) commands are being answered; try again")
   }
 }
 

@@ -31,7 +31,7 @@ struct DeadSelection: ParsableArguments {
   @Option(help: "Letters of records of this stream.")
   var stream: String?
 
-  @Option(help: "plugin or attempts_exhausted.")
+  @Option(help: "plugin, attempts_exhausted or crash.")
   var cause: String?
 
   @Option(help: "The plugin's number for the reason.")

@@ -67,8 +67,8 @@ enum LetterJSON {
     let letter = entry.letter
     var members = summary(entry)
     members += [
-      .init("event_time", .string(Timestamp.text(entry.eventTime))),
-      .init("ingest_time", .string(Timestamp.text(letter.ingestTime))), .init("source", .string(letter.source)),
+      .init("event_time", .string(Timestamp.exactText(entry.eventTime))),
+      .init("ingest_time", .string(Timestamp.exactText(letter.ingestTime))), .init("source", .string(letter.source)),
     ]
     if !letter.producer.isEmpty {
       members += [
@@ -109,7 +109,7 @@ extension DeadRequest {
       case .purge: reply.item(["purged": .count(try letters.purge(selection))])
       case .retry:
         let deadline = Clock.monotonic() + Limits.deadRetryNanoseconds
-        let result = try letters.retry(selection, deadline: deadline) { name in
+        let result = try letters.retry(selection, deadline: deadline, isGivenUp: { door.isClosing }) { name in
           view.state.subscribers.first { $0.settings.name == name }?.instance
         }
         reply.item([

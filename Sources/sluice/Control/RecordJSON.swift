@@ -6,12 +6,12 @@ import SluiceTopology
 ///     {"lsn":7,"time":"…Z","event_time":"…Z","source":"api","topic":"web","payload":"{…}"}
 ///
 /// `key`, `headers`, `producer`, `epoch` and `sequence` are there when the record has them. What is not UTF-8 is in
-/// base64, in `topic_base64`, `key_base64` and `payload_base64`.
+/// base64, in `topic_base64`, `key_base64` and `payload_base64`. Times are exact, so that `--from` and `--until` take them.
 enum RecordJSON {
   static func members(of record: RecordView, source: String, producer: String) -> [JSONValue.Member] {
     var members: [JSONValue.Member] = [
-      .init("time", .string(Timestamp.text(record.ingestTime))),
-      .init("event_time", .string(Timestamp.text(record.eventTime))),
+      .init("time", .string(Timestamp.exactText(record.ingestTime))),
+      .init("event_time", .string(Timestamp.exactText(record.eventTime))),
       .init("source", .string(source)), bytes("topic", record.topic),
     ]
     if !record.key.isEmpty { members.append(bytes("key", record.key)) }

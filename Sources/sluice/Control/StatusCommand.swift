@@ -7,8 +7,9 @@ struct Status: ParsableCommand {
     abstract: "Show how a running daemon fares.",
     discussion: """
       Its generation and last reload, its streams with the cursors of their subscribers (absent ones too), its sources \
-      and its subscribers, with the replays that go on; and what is left over: cursors that are of no subscriber of the topology, and directories of \
-      no stream.
+      and its subscribers, with the replays that go on; the plugins' files that are loaded, each with its generation (1 is \
+      the first that was loaded from its path; a file that was replaced stays in memory until the daemon ends); and what is \
+      left over: cursors that are of no subscriber of the topology, and directories of no stream.
 
         sluice status                     of the daemon whose data is in ./data
         sluice status -c sluice.yaml
@@ -66,7 +67,18 @@ enum StatusText {
             + ["stream", "first", "last", "next_lsn", "delivered", "rejected", "gone", "state"].map { text(replay, $0) }
         }
       })
+    lines += table(
+      ["MODULE", "VERSION", "GENERATION", "RUNS IN", "USED BY", "FILE"], (status["modules"]?.array ?? []).map(module))
     return lines + absentSubscribers(status) + orphanedStreams(status)
+  }
+
+  private static func module(_ module: JSONValue) -> [String] {
+    let users = (module["used_by"]?.array ?? []).compactMap(\.string)
+    return [
+      text(module, "name"), text(module, "version"), text(module, "generation"),
+      text(module, "isolation") == "thread" ? "the daemon" : "processes",
+      users.isEmpty ? "nobody, resident" : users.joined(separator: ", "), text(module, "path"),
+    ]
   }
 
   private static func absentSubscribers(_ status: JSONValue) -> [String] {

@@ -9,7 +9,7 @@ import SluiceTopology
 enum StatusReport {
   static func make(_ view: DaemonView) -> JSONValue {
     let state = view.state
-    let problems = view.problems
+    let problems = view.readiness()
     let leftovers = Leftovers(state)
     return [
       "version": .string(Version.text), "pid": .count(getpid()), "started": .string(Timestamp.text(view.startedAt)),
@@ -30,6 +30,16 @@ enum StatusReport {
         }),
       "sources": .array(state.sources.map { source($0, "accepting") } + state.retired.map { source($0, "ending") }),
       "subscribers": .array(state.subscribers.map { subscriber($0.instance.status) }),
+      "modules": .array(view.modules.map { module($0, users: $1) }),
+    ]
+  }
+
+  /// `resident`: its code is in the daemon's process, and stays there whoever uses it.
+  private static func module(_ module: LoadedModule, users: [String]) -> JSONValue {
+    [
+      "path": .string(module.path), "name": .string(module.name), "version": .string(module.version),
+      "generation": .count(module.generation), "isolation": .string(module.place.rawValue),
+      "resident": .bool(module.place == .thread), "used_by": .array(users.map(JSONValue.string)),
     ]
   }
 
@@ -81,6 +91,7 @@ enum StatusReport {
       "isolation": .string(status.isIsolated ? "process" : "thread"),
       "state": .string(status.state.rawValue), "health": .string(status.health.rawValue),
       "ready": .bool(status.isReady), "why_not_ready": status.whyNotReady.map(JSONValue.string) ?? .null,
+      "last_error": status.lastError.isEmpty ? .null : .string(status.lastError),
       "generation": .count(status.generation), "delivered": .count(status.counts.delivered),
       "acked": .count(status.counts.acked), "retried": .count(status.counts.retried),
       "rejected": .count(status.counts.rejected), "dead_letter": .string(status.deadLetterStream),

@@ -1,6 +1,7 @@
 // Bytes → lines.
 //
-// A line ends with LF or CR LF, which are not part of it, or with the end of the input if anything stands there. A line
+// A line ends with LF or CR LF, which are not part of it, or with the end of the input if anything stands there: a CR there
+// is part of it, as sources of lines take it. A line
 // of more than `limit` bytes comes out cut to `limit` + 1 bytes, by which whoever takes it sees that it is too long; the
 // rest of it is dropped.
 
@@ -34,7 +35,7 @@ struct LineSplitter {
   /// The input ended.
   mutating func end(_ line: (UnsafeRawBufferPointer) -> Void) {
     guard !partial.isEmpty else { return }
-    partial.withUnsafeBytes { line(cut($0)) }
+    partial.withUnsafeBytes { line(UnsafeRawBufferPointer(rebasing: $0.prefix(limit + 1))) }
     partial.removeAll()
   }
 

@@ -1,8 +1,10 @@
-/// What a client that is connected again finds: the resume table of `docs/wire-protocol.md`.
+/// What a client that is connected again finds: the resume table of `docs/wire-protocol.md`. Of S6, which comes besides, is
+/// `WireWindow.takeOut`.
 enum Resume: Equatable {
   /// S1: nothing of what it holds has arrived, and all is to be sent.
   case sendAll
-  /// S2 and S3: everything up to here is durable.
+  /// S2 and S3: everything up to here is answered. What of it was refused for good, and whose NACK the connection took with
+  /// it, nobody says any more.
   case forget(upTo: UInt64)
   /// S4: the server lost what it had acknowledged. What is held is numbered from here on and sent.
   case serverLost(next: UInt64)

@@ -41,9 +41,18 @@ extension Send {
     guard isHTTP || batch == nil else { throw ValidationError("--batch is for HTTP; TCP always sends many at once.") }
     plan.topic = try text(topic, "--topic", limit: Limits.maxTopicBytes)
     plan.token = try text(token, "--token", limit: Limits.maxKeyBytes)
+    guard token.isEmpty || tokenFile == nil else { throw ValidationError("Choose one of --token and --token-file.") }
+    plan.fingerprint = try text(fingerprint, "--fingerprint", limit: Limits.maxWireNameBytes)
     plan.retries = !noRetry
     plan.timeout = timeout.value > 0 ? timeout.value : nil
     plan.producer = try producerName()
+    plan.tls = try tlsOptions()
+    let isClear = isHTTP && plan.tls == nil && !SendTarget.isThisMachine(plan.target.host)
+    guard !isClear || (token.isEmpty && tokenFile == nil) else {
+      throw ValidationError(
+        "Others can read a token on its way to \(plan.target.host): use https://, or 127.0.0.1, [::1] or localhost on this machine."
+      )
+    }
     return plan
   }
 
@@ -52,7 +61,7 @@ extension Send {
     case (_?, _?): throw ValidationError("Choose one of --http and --tcp.")
     case (let url?, nil):
       guard let target = SendTarget(http: url) else {
-        throw ValidationError("--http takes http://HOST[:PORT]; '\(url)' is not that.")
+        throw ValidationError("--http takes http://HOST[:PORT] or https://HOST[:PORT]; '\(url)' is not that.")
       }
       return target
     case (nil, let address?):
@@ -62,6 +71,20 @@ extension Send {
       return target
     case (nil, nil): return .http(host: "localhost", port: 8080, path: "")
     }
+  }
+
+  private func tlsOptions() throws -> SendTLS.Options? {
+    let isHTTPS = http.map(SendTarget.isHTTPS) ?? false
+    guard !tls || tcp != nil || isHTTPS else { throw ValidationError("--tls is for --tcp; for HTTP, write https://.") }
+    guard tls || isHTTPS else {
+      guard ca == nil, cert == nil, key == nil, !insecure else {
+        throw ValidationError("--ca, --cert, --key and --insecure are for TLS: --tcp … --tls, or --http https://….")
+      }
+      return nil
+    }
+    guard (cert == nil) == (key == nil) else { throw ValidationError("--cert and --key come together.") }
+    guard ca == nil || !insecure else { throw ValidationError("Choose one of --ca and --insecure.") }
+    return SendTLS.Options(ca: ca, certificate: cert, key: key, isInsecure: insecure)
   }
 
   private func input() throws -> SendPlan.Input {

@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import Logging
 import SluiceCore
+import SluiceIdentity
 import SluiceTopology
 
 /// `sluice send`: a producer, and a load generator.
@@ -40,11 +41,26 @@ struct Send: ParsableCommand {
       read, 76 the other side speaks something else, 77 not permitted.
       """)
 
-  @Option(help: ArgumentHelp("Send to this HTTP source: POST /log.", valueName: "url"))
+  @Option(help: ArgumentHelp("Send to this HTTP source: POST /log; https://… for TLS.", valueName: "url"))
   var http: String?
 
   @Option(help: ArgumentHelp("Send to this framed TCP source instead.", valueName: "host:port"))
   var tcp: String?
+
+  @Flag(help: "Encrypt --tcp; --http https://… is encrypted anyway.")
+  var tls = false
+
+  @Option(help: ArgumentHelp("TLS: who may sign the server's certificate (PEM).", valueName: "file"))
+  var ca: String?
+
+  @Option(help: ArgumentHelp("TLS: this client's certificate (PEM); with --key.", valueName: "file"))
+  var cert: String?
+
+  @Option(help: ArgumentHelp("TLS: the key of --cert (PEM).", valueName: "file"))
+  var key: String?
+
+  @Flag(help: "TLS: take any certificate; for trying out.")
+  var insecure = false
 
   @Option(help: ArgumentHelp("Send the lines of this file; - is the standard input.", valueName: "file"))
   var file: String?
@@ -90,8 +106,15 @@ struct Send: ParsableCommand {
   @Option(help: "Give up when nothing was acknowledged for so long; 0: never.")
   var timeout = Nanoseconds(Limits.defaultSendTimeoutNanoseconds)
 
-  @Option(help: "Authenticate with this token.")
+  @Option(help: "Authenticate with this token. Others may see it in the list of processes: --token-file is better.")
   var token = ""
+
+  @Option(
+    help: ArgumentHelp("Authenticate with the token in this file.", valueName: "file"), completion: .file())
+  var tokenFile: String?
+
+  @Option(help: "What the identity's device is known by, if it is tied to one.")
+  var fingerprint = ""
 
   @Flag(help: "Print the result as JSON.")
   var json = false
@@ -101,7 +124,12 @@ struct Send: ParsableCommand {
   }
 
   func run() throws {
-    let plan = try plan()
+    var plan = try plan()
+    if let tokenFile { plan.token = try Self.token(in: tokenFile) }
+    // A name that is made up has to be one of the identity's own.
+    if producer == nil, let name = plan.producer, let owner = IdentityToken(parsing: plan.token.utf8)?.identity {
+      plan.producer = "\(owner)/\(name)"
+    }
     Signals.block()
     let signals = Signals.stream()
     Signals.serve()
@@ -112,7 +140,8 @@ struct Send: ParsableCommand {
       if producer == nil, let name = plan.producer {
         StandardError.print("producer \(name)")
       }
-      let sender = Sender(plan, addresses: addresses, input: input)
+      let tls = try plan.tls.map { options throws(SendFailure) in try SendTLS(options, target: plan.target) }
+      let sender = Sender(plan, addresses: addresses, tls: tls, input: input)
       let outcome = Blocking.wait {
         var progress = SendProgress(isShown: StandardError.isTerminal)
         let outcome = await sender.run(signals: signals) { progress.show($0, $1) }
@@ -130,6 +159,22 @@ struct Send: ParsableCommand {
     } catch {
       if !error.message.isEmpty { StandardError.print(error.message) }
       throw error.status
+    }
+  }
+
+  /// The first line of a file.
+  private static func token(in path: String) throws -> String {
+    do {
+      let bytes = try FileReading.bytes(of: path, limit: Limits.maxSecretFileBytes, regularOnly: false)
+      let line = bytes.prefix { $0 > 0x20 && $0 < 0x7F }
+      guard !line.isEmpty, line.count <= Limits.maxKeyBytes else {
+        StandardError.print("\(path) does not begin with a token")
+        throw ExitStatus.dataError
+      }
+      return String(decoding: line, as: UTF8.self)
+    } catch let error as FileReadError {
+      StandardError.print("cannot read \(path): \(error.message)")
+      throw ExitStatus.noInput
     }
   }
 

@@ -7,6 +7,7 @@ import SluiceCore
 final class SendLane {
   private let loop: SendLoop
   private let addresses: [SocketAddress]
+  private let tls: SendTLS?
   private var machine: any SendMachine
   private var supply: RecordSupply?
   private var channel: (any Channel)?
@@ -19,8 +20,9 @@ final class SendLane {
   private var backoff = Backoff(Limits.sendReconnectNanoseconds)
   private var lastFault = "no answer"
 
-  init(_ loop: SendLoop, addresses: [SocketAddress], machine: any SendMachine) {
+  init(_ loop: SendLoop, addresses: [SocketAddress], tls: SendTLS?, machine: any SendMachine) {
     self.loop = loop
+    self.tls = tls
     self.addresses = addresses
     self.machine = machine
   }
@@ -31,12 +33,15 @@ final class SendLane {
     guard !hasEnded else { return }
     let address = addresses[failures % addresses.count]
     let bound = NIOLoopBound(self, eventLoop: loop.eventLoop)
+    let tls = tls
     ClientBootstrap(group: loop.eventLoop)
       .connectTimeout(.nanoseconds(Limits.sendConnectNanoseconds))
       .channelOption(ChannelOptions.tcpOption(.tcp_nodelay), value: 1)
       .channelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
-          try channel.pipeline.syncOperations.addHandler(SendHandler(bound.value))
+          let lane = bound.value
+          try tls?.secure(channel) { lane.handshakeFailed($0, isFinal: $1) }
+          try channel.pipeline.syncOperations.addHandler(SendHandler(lane))
         }
       }
       .connect(to: address)
@@ -50,6 +55,14 @@ final class SendLane {
     // Before it ever worked, one try per address is enough to see that nobody is there.
     if !loop.everConnected { return end(.unavailable(lastFault)) }
     connectLater(after: backoff.next())
+  }
+
+  /// There is no connection, though somebody answered.
+  private func handshakeFailed(_ failure: SendFailure, isFinal: Bool) {
+    guard !isFinal, loop.everConnected else { return end(failure) }
+    lastFault = failure.message
+    // One that was open is missed when it closes.
+    if channel == nil { connectLater(after: backoff.next()) }
   }
 
   private func connectLater(after nanoseconds: Int64) {

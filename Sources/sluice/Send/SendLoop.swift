@@ -28,9 +28,9 @@ final class SendLoop: @unchecked Sendable {
   var hasEnded: EventLoopFuture<Void> { allEnded.futureResult }
 
   /// On the loop, once.
-  func connect(_ machines: [any SendMachine], addresses: [SocketAddress]) {
+  func connect(_ machines: [any SendMachine], addresses: [SocketAddress], tls: SendTLS?) {
     eventLoop.assertInEventLoop()
-    lanes = machines.map { SendLane(self, addresses: addresses, machine: $0) }
+    lanes = machines.map { SendLane(self, addresses: addresses, tls: tls, machine: $0) }
     for lane in lanes { lane.connect() }
   }
 

@@ -1,3 +1,4 @@
+import Glibc
 import SluiceCore
 
 /// Where records are sent.
@@ -18,10 +19,24 @@ enum SendTarget: Equatable, Sendable {
     }
   }
 
-  /// `http://HOST[:PORT][/PATH]`; the scheme may be left out, and the path may be that of the request itself.
+  /// Whether what is sent to this host stays on this machine: `localhost`, or an address of the loopback as it is written out. Of
+  /// other names nobody knows where they lead to.
+  static func isThisMachine(_ host: String) -> Bool {
+    if host.lowercased() == "localhost" { return true }
+    var four = [UInt8](repeating: 0, count: 4)
+    if inet_pton(AF_INET, host, &four) == 1 { return four[0] == 127 }
+    var six = [UInt8](repeating: 0, count: 16)
+    return inet_pton(AF_INET6, host, &six) == 1 && six.last == 1 && six.dropLast().allSatisfy { $0 == 0 }
+  }
+
+  static func isHTTPS(_ text: String) -> Bool { text.lowercased().hasPrefix("https://") }
+
+  /// `http://HOST[:PORT][/PATH]` or `https://…`; the scheme may be left out, and the path may be that of the request itself.
   init?(http text: String) {
     var rest = text[...]
-    if rest.lowercased().hasPrefix("http://") {
+    if Self.isHTTPS(text) {
+      rest = rest.dropFirst(8)
+    } else if rest.lowercased().hasPrefix("http://") {
       rest = rest.dropFirst(7)
     } else if rest.contains("://") {
       return nil
@@ -35,7 +50,7 @@ enum SendTarget: Equatable, Sendable {
       path = path.dropLast(ending.count)
       break
     }
-    guard let (host, port) = Self.address(authority, port: 80) else { return nil }
+    guard let (host, port) = Self.address(authority, port: Self.isHTTPS(text) ? 443 : 80) else { return nil }
     self = .http(host: host, port: port, path: String(path))
   }
 
@@ -84,17 +99,20 @@ struct SendPlan: Sendable {
   var batch = 1
   var topic = ""
   var token = ""
+  var fingerprint = ""
   /// Nil: anonymous.
   var producer: String?
   var retries = true
+  /// Nil: plain connections.
+  var tls: SendTLS.Options?
   /// How long nothing may be acknowledged while something waits for it; nil: for ever.
   var timeout: Int64? = Limits.defaultSendTimeoutNanoseconds
 
   /// The name under which connection `index` numbers its records: sequence n is its line n, so the number of
-  /// connections is part of it.
+  /// connections is part of it. An identity may write as what lies below its own name.
   func producer(of index: Int) -> String? {
     guard let producer, connections > 1 else { return producer }
-    return "\(producer)-\(index + 1)of\(connections)"
+    return "\(producer)/\(index + 1)of\(connections)"
   }
 
   /// The protocol machine of a connection.
@@ -107,6 +125,7 @@ struct SendPlan: Sendable {
       head += "Content-Type: application/\(batch > 1 ? "x-ndjson" : "json")\r\n"
       if !topic.isEmpty { head += "Sluice-Topic: \(topic)\r\n" }
       if !token.isEmpty { head += "Authorization: Bearer \(token)\r\n" }
+      if !fingerprint.isEmpty { head += "Sluice-Fingerprint: \(fingerprint)\r\n" }
       let isJSON = if case .generated = input { true } else { isJSON }
       return HTTPProducer(
         .init(
@@ -115,7 +134,9 @@ struct SendPlan: Sendable {
     case .tcp:
       return WireProducer(
         .init(
-          producer: producer(of: index) ?? "", epoch: 1, token: Array(token.utf8), topic: Array(topic.utf8),
+          producer: producer(of: index) ?? "", epoch: 1,
+          credential: WireCredential(token: token, fingerprint: fingerprint, host: target.host),
+          topic: Array(topic.utf8),
           software: "sluice-send/\(Version.text)", inFlight: inFlight, retries: retries))
     }
   }

@@ -25,6 +25,7 @@ struct Sender {
 
   private let plan: SendPlan
   private let addresses: [SocketAddress]
+  private let tls: SendTLS?
   private let group: MultiThreadedEventLoopGroup
   private let loops: [SendLoop]
   private let readAhead = ReadAhead()
@@ -32,8 +33,9 @@ struct Sender {
   private let reader: InputReader?
 
   /// `input`: the open file of a plan that sends one.
-  init(_ plan: SendPlan, addresses: [SocketAddress], input: Int32?) {
+  init(_ plan: SendPlan, addresses: [SocketAddress], tls: SendTLS?, input: Int32?) {
     self.plan = plan
+    self.tls = tls
     self.addresses = addresses
     let threads = min(plan.connections, System.coreCount)
     group = MultiThreadedEventLoopGroup(numberOfThreads: threads)
@@ -107,7 +109,7 @@ struct Sender {
     for (index, loop) in loops.enumerated() {
       let lanes = lanes(of: index)
       loop.eventLoop.execute {
-        loop.connect(lanes.map { plan.machine($0) }, addresses: addresses)
+        loop.connect(lanes.map { plan.machine($0) }, addresses: addresses, tls: tls)
       }
     }
     func report(_ futures: [EventLoopFuture<Void>], _ event: Event) {

@@ -103,7 +103,7 @@ extension WireProducer {
     guard var parcel = window.unsent else { return false }
     let (bytes, records) = room
     var fitting = 0
-    var size = WireLayout.headerBytes + WireLayout.dataFixedBytes
+    var size = WireLayout.headerBytes + WireLayout.dataFixedBytes + sender.tagBytes
     parcel.bytes.forEachRecord { part, _ in
       size += WireDataBuilder.recordBytes(partBytes: part.count)
       if size <= min(bytes, maxFrame), fitting < records { fitting += 1 }
@@ -160,8 +160,10 @@ extension WireProducer {
     guard frame.count > 0 else { return false }
     sender.finishData(frame, in: &buffer)
     tally.made += UInt64(frame.count)
+    // Without the tag, which is of this connection only.
     let start = WireLayout.headerBytes + WireLayout.dataFixedBytes
-    guard let records = buffer.getSlice(at: buffer.readerIndex + start, length: buffer.readableBytes - start) else {
+    let length = buffer.readableBytes - start - frame.tagBytes
+    guard let records = buffer.getSlice(at: buffer.readerIndex + start, length: length) else {
       preconditionFailure("a frame has a body")
     }
     window.append(

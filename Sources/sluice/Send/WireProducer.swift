@@ -2,7 +2,7 @@
 //
 //   phase       begins with         ends with                        in it
 //   idle        disconnected        connected → greeting
-//   greeting    HELLO sent          WELCOME → open · ERROR · 10 s
+//   greeting    HELLO sent          WELCOME → open · ERROR · 10 s    CHALLENGE, answered with PROOF
 //   open        WELCOME             all answered → goodbye           DATA while credit lasts; ACK, NACK, CREDIT; PING
 //                                   GOAWAY → draining
 //   draining    GOAWAY              BYE or the end → idle            answers; no DATA
@@ -22,7 +22,7 @@ struct WireProducer: SendMachine {
     /// Empty: anonymous.
     var producer: String
     var epoch: UInt16
-    var token: [UInt8]
+    var credential = WireCredential.none
     var topic: [UInt8]
     var software: String
     /// Records that may be without an answer.
@@ -44,6 +44,8 @@ struct WireProducer: SendMachine {
   var window = WireWindow()
   private var receiver: WireReceiver
   var sender = WireSender(.toServer)
+  /// Of a handshake with challenge–response.
+  private var greeting: WireGreeting?
   private var input = ByteBuffer()
   var output: [ByteBuffer] = []
 
@@ -87,11 +89,21 @@ struct WireProducer: SendMachine {
     wakeAt = now + Limits.sendConnectNanoseconds
     var hello = WireHello(producer: settings.producer, epoch: settings.isAnonymous ? 0 : epoch)
     hello.software = settings.software
-    if !settings.token.isEmpty {
-      hello.authentication = WireAuthentication.bearer.rawValue
-      hello.credential = settings.token
-    }
+    settings.credential.enter(&hello)
     write { $0.hello(hello, to: &$1) }
+    greeting = settings.credential.secret.flatMap { secret in
+      output.last.map { WireGreeting(secret: secret, hello: Array($0.readableBytesView)) }
+    }
+  }
+
+  private mutating func prove(_ challenge: WireProof, _ frame: WireFrame) throws(WireFault) {
+    guard let proof = greeting?.answer(Array(frame.bytes)) else {
+      throw WireFault(.protocolViolation, "a challenge that was not asked for")
+    }
+    write { $0.proof(WireProof(proof), to: &$1) }
+    guard let sent = output.last, let sealer = greeting?.sent(proofFrame: Array(sent.readableBytesView)) else { return }
+    sender.seal(with: sealer)
+    receiver.expectTags(of: sealer)
   }
 
   mutating func disconnected(at now: Int64, _ tally: inout SendTally) {
@@ -171,6 +183,7 @@ struct WireProducer: SendMachine {
   private mutating func take(_ frame: WireFrame, at now: Int64, _ tally: inout SendTally) {
     do throws(WireFault) {
       switch (frame.type, phase) {
+      case (.challenge, .greeting): try prove(WireProof(frame.body), frame)
       case (.welcome, .greeting): try welcome(WireWelcome(frame.body), at: now, &tally)
       case (.ack, .open), (.ack, .draining): try acknowledge(frame.word(), at: now, &tally)
       case (.nack, .open), (.nack, .draining): try refuse(WireNack(frame.body), at: now, &tally)
@@ -183,7 +196,7 @@ struct WireProducer: SendMachine {
       case (.pong, _): break
       case (.goaway, .open):
         let end = try WireEnd(frame.body)
-        reconnectAfter = Int64(end.retryAfterMilliseconds) * 1_000_000
+        reconnectAfter = Self.wait(asked: end.retryAfterMilliseconds)
         phase = .draining
       case (.goaway, _): break
       case (.bye, .goodbye): finish()
@@ -200,6 +213,10 @@ struct WireProducer: SendMachine {
   private mutating func welcome(_ welcome: WireWelcome, at now: Int64, _ tally: inout SendTally) throws(WireFault) {
     guard welcome.lastSequence < 1 << 62, welcome.version == WireLayout.version else {
       throw WireFault(.protocolViolation, "a WELCOME that can't be")
+    }
+    // Before a record is sent: nobody else is to have it.
+    if settings.credential.secret != nil, greeting?.isSigned(welcome) != true {
+      return fail(.noPermission("the server does not know the secret of this token: it is not the one it claims to be"))
     }
     maxFrame = Int(welcome.maxFrame)
     maxPart = min(Int(welcome.maxPart), maxFrame - WireLayout.maxFrameOverhead)
@@ -228,6 +245,17 @@ struct WireProducer: SendMachine {
       window.renumber(from: welcome.lastSequence + 1, inRecords: true)
     } else {
       resume(welcome.lastSequence, at: now, &tally)
+    }
+    if condition == .open { refuseTooLarge(&tally) }
+  }
+
+  /// S6: what was made for a server that took more, which would wait for ever.
+  private mutating func refuseTooLarge(_ tally: inout SendTally) {
+    for (place, bytes) in window.takeOut(over: maxPart, inRecords: !settings.isAnonymous) {
+      tally.refuse(
+        SendRefusal(
+          place: place, code: WireNackCode.tooLarge.label,
+          detail: "\(bytes) bytes with metadata; the stream takes \(maxPart) now, and this was not sent again"))
     }
   }
 
@@ -272,7 +300,11 @@ struct WireProducer: SendMachine {
     } else {
       tally.abandoned += UInt64(window.drop(from: nack.expected))
     }
-    resumeAt = now + max(backoff.next(), Int64(nack.retryAfterMilliseconds) * 1_000_000)
+    resumeAt = now + max(backoff.next(), Self.wait(asked: nack.retryAfterMilliseconds))
+  }
+
+  private static func wait(asked milliseconds: UInt32) -> Int64 {
+    min(Int64(milliseconds) * 1_000_000, Limits.sendMostWaitNanoseconds)
   }
 
   private mutating func end(_ end: WireEnd) {
@@ -287,7 +319,7 @@ struct WireProducer: SendMachine {
     case .fenced, .superseded: fail(.superseded(settings.producer, epoch: UInt16(clamping: end.value)))
     case .authRequired, .authFailed, .authInsecure, .integrityRequired, .forbidden:
       fail(.noPermission("the server refuses: \(text)"))
-    case .some(let code) where code.mayTryAgain: lose(after: Int64(end.retryAfterMilliseconds) * 1_000_000)
+    case .some(let code) where code.mayTryAgain: lose(after: Self.wait(asked: end.retryAfterMilliseconds))
     default: fail(.protocolError("the server refuses: \(text)"))
     }
   }

@@ -119,6 +119,41 @@ struct WireWindow {
     }
   }
 
+  /// Takes out what no frame to this server can hold: records whose producer part has more than `most` bytes. What follows
+  /// moves up. The places of those that were not refused already, and how many bytes their parts have.
+  mutating func takeOut(over most: Int, inRecords: Bool) -> [(place: UInt64, bytes: Int)] {
+    precondition(sentParcels == 0, "nothing is on its way on a new connection")
+    if answered > 0 { cut(at: first) }
+    let start = first
+    let all = oversized(most)
+    guard !all.isEmpty else { return [] }
+    var found: [(place: UInt64, bytes: Int)] = []
+    for (sequence, bytes) in all {
+      cut(at: sequence)
+      cut(at: sequence + 1)
+      guard let at = parcels.firstIndex(where: { $0.firstSequence == sequence }) else {
+        preconditionFailure("a record that is held is in a parcel")
+      }
+      if !refused.contains(sequence) { found.append((parcels[at].place(0), bytes)) }
+      parcels.remove(at: at)
+    }
+    renumber(from: start, inRecords: inRecords)
+    return found
+  }
+
+  /// The sequences of those records, rising, and how many bytes they have.
+  private func oversized(_ most: Int) -> [(sequence: UInt64, bytes: Int)] {
+    var found: [(sequence: UInt64, bytes: Int)] = []
+    for parcel in parcels where parcel.bytes.readableBytes > most {
+      var sequence = parcel.firstSequence
+      parcel.bytes.forEachRecord { part, _ in
+        if part.count > most { found.append((sequence, part.count)) }
+        sequence += 1
+      }
+    }
+    return found
+  }
+
   private func index(_ offset: Int) -> CircularBuffer<Parcel>.Index {
     parcels.index(parcels.startIndex, offsetBy: offset)
   }

@@ -1,5 +1,7 @@
 // Delivers records from memory to a plugin that only looks at them: directly, through the host in this process, and through
-// the host to a process of the plugin's own. `host-bench PLUGIN.so SLUICE seconds=2 size=1024`, one JSON object a line.
+// the host to a process of the plugin's own, which this program is as well.
+// `host-bench PLUGIN.so seconds=2 size=1024 batches=1,64,1024 ways=direct,thread,process,log records=1000000
+// rounds=5`, one JSON object a line.
 
 import CSluice
 import Glibc
@@ -70,7 +72,6 @@ struct NoLetters: DeadLetterSink {
 
 struct HostBench {
   let plugin: String
-  let runner: String
   let seconds: Double
   let size: Int
   let state: String
@@ -85,7 +86,7 @@ struct HostBench {
     return seconds
   }
 
-  private func tell(_ way: String, _ batch: Int, _ records: UInt64, _ wall: Double, _ cpu: Double) {
+  func tell(_ way: String, _ batch: Int, _ records: UInt64, _ wall: Double, _ cpu: Double) {
     let perBatch = wall / (Double(records) / Double(batch)) * 1e9
     print(
       "{\"way\": \"\(way)\", \"batch\": \(batch), \"records_per_s\": \(Double(records) / wall), "
@@ -122,45 +123,77 @@ struct HostBench {
     tell("direct", batch, records, Double(Clock.monotonic() - began) / 1e9, cpu() - used)
   }
 
-  func hosted(_ batch: Int, _ place: PluginPlace) throws {
-    let reader = EndlessReader(size: size)
-    let loaded = try PluginLibrary(searchPaths: [], stateDirectory: state, runner: runner).load(plugin, place: place)
+  func settings() -> SubscriberSettings {
     var settings = SubscriberSettings(
       name: "null", plugin: plugin, streams: ["bench"], position: SourcePosition(file: "bench", line: 1, column: 1))
-    settings.batch.records = batch
-    settings.batch.bytes = Limits.maxBatchBytes
     settings.batch.waitNanoseconds = 0
+    return settings
+  }
+
+  /// Delivers from `reader` until it is told that it is enough. Returns the seconds that took, and CPU seconds, start and stop
+  /// included.
+  func deliver(
+    _ reader: any StreamReader, _ settings: SubscriberSettings, _ place: PluginPlace, until isEnough: () -> Bool
+  ) throws -> (wall: Double, cpu: Double) {
+    // This program is a plugin's process as well.
+    let loaded = try PluginLibrary(searchPaths: [], stateDirectory: state, runner: "/proc/self/exe")
+      .load(plugin, place: place)
     let subscriber = SubscriberInstance(
       settings: settings, plugin: loaded, readers: [reader], dataDirectory: state, deadLetters: NoLetters(),
       hostVersion: "bench", logger: Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() })
     let used = cpu()
     try subscriber.start()
-    let (began, first) = (Clock.monotonic(), reader.cursor)
-    Doorbell().wait(until: began + Int64(seconds * 1e9))
-    let (records, wall) = (reader.cursor - first, Double(Clock.monotonic() - began) / 1e9)
+    let began = Clock.monotonic()
+    while !isEnough() { Doorbell().wait(until: Clock.monotonic() + 1_000_000) }
+    let wall = Double(Clock.monotonic() - began) / 1e9
     // The process's own time counts when it has ended.
     _ = subscriber.stop(deadline: Clock.monotonic() + 10_000_000_000)
-    tell(place == .thread ? "thread" : "process", batch, records, wall, cpu() - used)
+    return (wall, cpu() - used)
+  }
+
+  func hosted(_ batch: Int, _ place: PluginPlace) throws {
+    let reader = EndlessReader(size: size)
+    var settings = settings()
+    settings.batch.records = batch
+    settings.batch.bytes = Limits.maxBatchBytes
+    let end = Clock.monotonic() + Int64(seconds * 1e9)
+    let (wall, cpu) = try deliver(reader, settings, place) { Clock.monotonic() >= end }
+    tell("\(place)", batch, reader.cursor - 1, wall, cpu)
   }
 }
 
+if CommandLine.arguments.dropFirst().first == PluginRunner.command { exit(PluginRunner.run()) }
 var values: [String: String] = [:]
-for word in CommandLine.arguments.dropFirst(3) {
+for word in CommandLine.arguments.dropFirst(2) {
   let parts = word.split(separator: "=").map(String.init)
   if parts.count == 2 { values[parts[0]] = parts[1] }
 }
-guard CommandLine.arguments.count > 2 else {
-  print("usage: host-bench PLUGIN.so SLUICE seconds=2 size=1024")
+guard CommandLine.arguments.count > 1 else {
+  print(
+    "usage: host-bench PLUGIN.so seconds=2 size=1024 batches=1,64,1024 ways=direct,thread,process,log records=… rounds=5"
+  )
   exit(64)
 }
 var template = Array("/tmp/sluice-host-bench-XXXXXX".utf8CString)
 guard mkdtemp(&template) != nil else { fatalError("no temporary directory") }
 let bench = HostBench(
-  plugin: CommandLine.arguments[1], runner: CommandLine.arguments[2], seconds: Double(values["seconds"] ?? "2") ?? 2,
+  plugin: CommandLine.arguments[1], seconds: Double(values["seconds"] ?? "2") ?? 2,
   size: Int(values["size"] ?? "1024") ?? 1024,
   state: String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self))
-for batch in [1, 64, 1024] {
-  bench.direct(batch)
-  try bench.hosted(batch, .thread)
-  try bench.hosted(batch, .process)
+let ways = (values["ways"] ?? "direct,thread,process,log").split(separator: ",")
+for batch in (values["batches"] ?? "1,64,1024").split(separator: ",").compactMap({ Int($0) }) {
+  for way in ways {
+    switch way {
+    case "thread": try bench.hosted(batch, .thread)
+    case "process": try bench.hosted(batch, .process)
+    case "direct": bench.direct(batch)
+    default: break
+    }
+  }
+}
+if ways.contains("log") {
+  try LogRounds(
+    bench: bench, records: UInt64(values["records"] ?? "1000000") ?? 1_000_000,
+    rounds: Int(values["rounds"] ?? "5") ?? 5
+  ).run()
 }

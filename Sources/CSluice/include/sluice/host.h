@@ -86,8 +86,8 @@ typedef struct slu_host {
 
   /* Keeps the bytes of the batch with this lease in memory after `deliver` returns. Counts: each SLU_OK needs one
    * `release`. Charged with slu_batch.lease_bytes, once per lease however often it is retained.
-   * [inst] inside `deliver` of that batch. SLU_OK: yours. SLU_BUSY: over this instance's budget (16 MiB unless the
-   * topology says otherwise): copy what you need. SLU_E_INVALID: no such lease now. SLU_E_UNSUPPORTED: copy. */
+   * [inst] inside `deliver` of that batch. SLU_OK: yours. SLU_BUSY: over this instance's budget (16 MiB), or
+   * more leases than the host keeps: copy what you need. SLU_E_INVALID: no such lease now. SLU_E_UNSUPPORTED: copy. */
   slu_rc (*retain)(void *context, uint64_t lease);
 
   /* Undoes one `retain`: the bytes may vanish at once. All leases are released before `stop` returns.

@@ -235,8 +235,10 @@ static void destroy(void *instance) {
 
 /* ---- What the host sees ---- */
 
+/* Exclusive, because `start` reads what `deliver` of the instance before it writes: after a reload it must not read too
+ * early. */
 static const slu_subscriber kind = {
-    .struct_size = sizeof(slu_subscriber), .kind = SLU_LITERAL("topic-bytes"),
+    .struct_size = sizeof(slu_subscriber), .flags = SLU_F_EXCLUSIVE, .kind = SLU_LITERAL("topic-bytes"),
     .summary = SLU_LITERAL("Counts records and bytes per topic."), .config_schema = SLU_LITERAL(schema),
     .create = create, .start = start, .deliver = deliver, .stop = stop, .destroy = destroy};
 

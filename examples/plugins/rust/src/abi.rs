@@ -17,6 +17,8 @@ pub const SLU_E_FATAL: slu_rc = -3;
 pub const SLU_E_TIMEOUT: slu_rc = -4;
 pub const SLU_E_INTERNAL: slu_rc = -5;
 
+pub const SLU_F_EXCLUSIVE: u32 = 1;
+
 pub const SLU_ACK: u32 = 1;
 pub const SLU_RETRY: u32 = 2;
 pub const SLU_REJECT: u32 = 3;

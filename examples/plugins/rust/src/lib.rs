@@ -28,6 +28,8 @@ impl Subscriber for TopicBytesSubscriber {
     const CONFIG_SCHEMA: &'static str = r#"{"type":"object","additionalProperties":false,"properties":{
         "file":{"type":"string","pattern":"^[A-Za-z0-9_-][A-Za-z0-9._-]*$","maxLength":100,"default":"topics.tsv",
         "description":"Name of the file with the totals, in the state directory."}}}"#;
+    /// `start` reads what `deliver` of the instance before it writes: after a reload it must not read too early.
+    const EXCLUSIVE: bool = true;
 
     fn create(config: &str, host: Host) -> Result<TopicBytesSubscriber, Error> {
         let file = config_string(config, "file").ok_or_else(|| Error::config("file: a string was expected"))?;

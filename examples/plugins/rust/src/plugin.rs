@@ -14,6 +14,8 @@ pub trait Subscriber: Sized {
     const SUMMARY: &'static str;
     /// JSON Schema that the host checks configs with; it fills in the defaults.
     const CONFIG_SCHEMA: &'static str;
+    /// On a reload the old instance ends before the new one is made; otherwise the new one is started beside it.
+    const EXCLUSIVE: bool = false;
 
     /// Makes an instance from its config, canonical JSON. Neither opens nor connects nor starts anything.
     fn create(config: &str, host: Host) -> Result<Self, Error>;
@@ -216,7 +218,7 @@ unsafe extern "C" fn destroy<S: Subscriber>(instance: *mut c_void) {
 pub const fn subscriber_table<S: Subscriber>() -> slu_subscriber {
     slu_subscriber {
         struct_size: std::mem::size_of::<slu_subscriber>() as u32,
-        flags: 0,
+        flags: if S::EXCLUSIVE { SLU_F_EXCLUSIVE } else { 0 },
         context: std::ptr::null(),
         kind: slu_bytes::of(S::KIND.as_bytes()),
         summary: slu_bytes::of(S::SUMMARY.as_bytes()),

@@ -30,6 +30,8 @@ public final class TopicBytesSubscriber: Subscriber {
   public static let kind = "topic-bytes"
   /// One line for people.
   public static let summary = "Counts records and bytes per topic."
+  /// `start` reads what `deliver` of the instance before it writes: after a reload it must not read too early.
+  public static let traits: SubscriberTraits = .exclusive
   /// Numbers that dead letters carry.
   private static let rejectedBadTopic: UInt32 = 1
   private static let rejectedTooManyTopics: UInt32 = 2

@@ -1,8 +1,6 @@
 // A topic pattern: `*` stands for any run of characters, `?` for one, everything else for itself. A character is one
 // UTF-8 sequence; a byte that belongs to none counts as one, since topics may be any bytes.
 
-import SluiceCore
-
 package struct TopicGlob: Sendable {
   private let pattern: [UInt8]
 
