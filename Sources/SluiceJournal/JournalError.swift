@@ -15,7 +15,7 @@ package struct JournalError: Error, Sendable, CustomStringConvertible {
     case foreign
     /// Acknowledged records are damaged or missing, and the log is to halt then.
     case damaged
-    /// Too many cursors.
+    /// Too many cursors, or threads of the process.
     case limit
   }
   package var kind: Kind

@@ -10,8 +10,7 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
   let committer: Committer
   let keeper: LogKeeper
   /// None when the log is driven by hand.
-  private let commitThread: OSThread?
-  private let keeperThread: OSThread?
+  private let threads = Mutex<Threads?>(nil)
   private let isClosed = Mutex<Bool>(false)
 
   /// Recovers what the directory holds, makes it ready to be written, and starts the threads.
@@ -21,30 +20,45 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
     try options.check()
     var recovery = LogRecovery(options, storage)
     let recovered = try recovery.run()
-    let log = StreamLog(recovered, options, observer, storage, hasThreads: true)
+    let log = StreamLog(recovered, options, observer, storage, gathers: true)
+    do throws(OSThread.Failure) {
+      try log.startThreads()
+    } catch {
+      log.close()
+      throw JournalError(.limit, error.description)
+    }
     for event in log.recovery.findings { observer.logEvent(event) }
     return log
   }
 
   private init(
     _ recovered: consuming RecoveredLog, _ options: StreamOptions, _ observer: any LogObserver,
-    _ storage: any LogStorage, hasThreads: Bool
+    _ storage: any LogStorage, gathers: Bool
   ) {
     recovery = recovered.report
     let start = recovered.start
     core = LogCore(
       start, cursorFile: CursorFile(recovered.cursorFile, generation: recovered.generation), options: options,
       storage: storage, observer: observer, lock: recovered.lock)
-    let committer = Committer(
+    committer = Committer(
       core,
       ActiveSegment(
         InstalledSegment(file: recovered.file, header: start.header), limit: options.effectiveSegmentBytes),
-      definitions: start.definitions, lastTime: start.lastTime, gathers: hasThreads)
-    let keeper = LogKeeper(core, cursorsLost: recovered.cursorsLost)
-    self.committer = committer
-    self.keeper = keeper
-    commitThread = hasThreads ? OSThread(name: "commit \(options.name)") { committer.run() } : nil
-    keeperThread = hasThreads ? OSThread(name: "keep \(options.name)") { keeper.run() } : nil
+      definitions: start.definitions, lastTime: start.lastTime, gathers: gathers)
+    keeper = LogKeeper(core, cursorsLost: recovered.cursorsLost)
+  }
+
+  private struct Threads {
+    var commit: OSThread
+    /// None if there was no second thread to be had: the log is closed then.
+    var keeper: OSThread?
+  }
+
+  private func startThreads() throws(OSThread.Failure) {
+    let commit = try OSThread(starting: "commit \(streamName)") { [committer] in committer.run() }
+    threads.withLock { $0 = Threads(commit: commit) }
+    let keeper = try OSThread(starting: "keep \(streamName)") { [keeper] in keeper.run() }
+    threads.withLock { $0?.keeper = keeper }
   }
 
   // MARK: By hand
@@ -56,7 +70,7 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
   ) throws(JournalError) -> StreamLog {
     try options.check()
     var recovery = LogRecovery(options, storage)
-    let log = StreamLog(try recovery.run(), options, observer, storage, hasThreads: false)
+    let log = StreamLog(try recovery.run(), options, observer, storage, gathers: false)
     for event in log.recovery.findings { observer.logEvent(event) }
     return log
   }
@@ -69,7 +83,7 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
 
   /// Lets go of a log that is driven by hand as a kill would: nothing more is written.
   package func abandon() {
-    precondition(commitThread == nil, "threads would go on")
+    precondition(threads.withLock { $0 == nil }, "threads would go on")
     isClosed.withLock { $0 = true }
     core.buffers.close()
     core.releaseLock()
@@ -203,9 +217,10 @@ package final class StreamLog: IngestStream, MetricSource, @unchecked Sendable {
     core.setFull(.closing, true)
     core.isClosing.store(true, ordering: .releasing)
     core.commitBell.ring()
-    if let commitThread { commitThread.join() } else { while stepCommit() {} }
+    let threads = threads.withLock { $0 }
+    if let threads { threads.commit.join() } else { while stepCommit() {} }
     keeper.requestStop()
-    keeperThread?.join()
+    threads?.keeper?.join()
     if !core.hasFailed.load(ordering: .acquiring) {
       // What fails here costs that some records are delivered again.
       do throws(IOFault) { try core.writeCursors() } catch { core.observer.logEvent(.retrying(error)) }

@@ -40,9 +40,13 @@ extension Daemon {
         ])
       return admission.isFresh
     } catch {
-      let isData = error.kind == .damaged || error.kind == .foreign
-      throw DaemonError(
-        message: "stream \(settings.name): \(error)", status: isData ? ExitStatus.dataError : ExitStatus.ioError)
+      let status =
+        switch error.kind {
+        case .damaged, .foreign: ExitStatus.dataError
+        case .limit: ExitStatus.unavailable
+        default: ExitStatus.ioError
+        }
+      throw DaemonError(message: "stream \(settings.name): \(error)", status: status)
     }
   }
 

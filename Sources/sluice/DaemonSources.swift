@@ -29,7 +29,7 @@ struct SourceParts {
     case (.tcp, .lines, let socket?), (.tcp, .syslog, let socket?):
       try await startLines(settings, socket, into: stream)
     case (.udp, _, let socket?): try startDatagrams(settings, socket, into: stream)
-    case (.stdin, .lines, _): startStdin(settings, into: stream)
+    case (.stdin, .lines, _): try startStdin(settings, into: stream)
     default:
       throw DaemonError(
         message: "source \(settings.name): this version does not serve it", status: ExitStatus.unavailable)
@@ -129,9 +129,15 @@ struct SourceParts {
     return source
   }
 
-  private func startStdin(_ settings: SourceSettings, into stream: any IngestStream) -> any IngestSource {
+  private func startStdin(
+    _ settings: SourceSettings, into stream: any IngestStream
+  ) throws(DaemonError) -> any IngestSource {
     let source = StdinSource(name: settings.name, topic: settings.topic, stream: stream, logger: logger)
-    source.start()
+    do throws(OSThread.Failure) {
+      try source.start()
+    } catch {
+      throw DaemonError(message: "source \(settings.name): \(error)", status: ExitStatus.unavailable)
+    }
     return source
   }
 

@@ -45,7 +45,7 @@ struct LinesSourceTests {
     let ends = try #require(LinuxCalls.pipe())
     let source = StdinSource(
       name: "in", topic: "t", stream: stream, descriptor: ends.read, logger: Logger(label: "test"))
-    source.start()
+    try source.start()
     try await body(source, ends.write)
     await source.drain(within: .seconds(10))
     close(ends.read)
@@ -129,7 +129,7 @@ struct LinesSourceTests {
     let directory = open("/", O_RDONLY | O_CLOEXEC)
     let source = StdinSource(
       name: "in", topic: "t", stream: FakeStream(.memory), descriptor: directory, logger: Logger(label: "test"))
-    source.start()
+    try source.start()
     #expect(await source.ended)
     await source.drain(within: .seconds(10))
     close(directory)

@@ -33,7 +33,13 @@ package final class DatagramSource: IngestSource {
   private let logger: Logger
   private let counters = LineCounters()
   private let stopSignal = StopSignal()
-  private let thread = Mutex<OSThread?>(nil)
+
+  private struct State {
+    var thread: OSThread?
+    var hasEnded = false
+    var waiters: [CheckedContinuation<Void, Never>] = []
+  }
+  private let state = Mutex(State())
 
   package init(_ options: DatagramSourceOptions, stream: any IngestStream, logger: Logger) {
     self.options = options
@@ -48,9 +54,14 @@ package final class DatagramSource: IngestSource {
     guard let descriptor = socket.duplicate() else {
       throw ListenError("no descriptor is left; raise the limit of open files (ulimit -n)")
     }
-    thread.withLock { thread in
-      precondition(thread == nil, "a source is started once")
-      thread = OSThread(name: "udp \(name)") { [self] in run(descriptor, socket) }
+    do throws(OSThread.Failure) {
+      try state.withLock { state throws(OSThread.Failure) in
+        precondition(state.thread == nil, "a source is started once")
+        state.thread = try OSThread(starting: "udp \(name)") { [self] in run(descriptor, socket) }
+      }
+    } catch {
+      close(descriptor)
+      throw ListenError(error.description)
     }
     logger.info(
       "listening",
@@ -66,13 +77,13 @@ package final class DatagramSource: IngestSource {
   package func drain(within limit: Duration) async {
     stopSignal.give()
     // The thread ends by itself: nothing in it waits but `poll`, which the signal ends.
-    let running = thread.withLock { $0 }
-    guard let running else { return }
     await withCheckedContinuation { continuation in
-      _ = OSThread(name: "stop") {
-        running.join()
-        continuation.resume()
+      let isOver = state.withLock { state in
+        if state.thread == nil || state.hasEnded { return true }
+        state.waiters.append(continuation)
+        return false
       }
+      if isOver { continuation.resume() }
     }
   }
 
@@ -92,6 +103,12 @@ package final class DatagramSource: IngestSource {
     while left > 0, receive(from: descriptor, socket, into: lane, batch, syslog) { left -= batch.count }
     lane.close()
     close(descriptor)
+    let waiters = state.withLock { state in
+      state.hasEnded = true
+      defer { state.waiters = [] }
+      return state.waiters
+    }
+    for waiter in waiters { waiter.resume() }
   }
 
   /// One system call's worth. False: nothing was there.

@@ -44,10 +44,10 @@ package final class StdinSource: IngestSource {
     format = LineFormat(topic: topic)
   }
 
-  package func start() {
-    state.withLock { state in
+  package func start() throws(OSThread.Failure) {
+    try state.withLock { state throws(OSThread.Failure) in
       precondition(state.thread == nil, "a source is started once")
-      state.thread = OSThread(name: "in \(name)") { [self] in run() }
+      state.thread = try OSThread(starting: "in \(name)") { [self] in run() }
     }
   }
 
