@@ -8,6 +8,9 @@ package enum Clock {
   /// Nanoseconds of a clock that never steps, for deadlines and durations.
   package static func monotonic() -> Int64 { read(CLOCK_MONOTONIC) }
 
+  /// CPU time of the calling thread in ns: what its work takes, whatever else the machine does.
+  package static func threadCPU() -> Int64 { read(CLOCK_THREAD_CPUTIME_ID) }
+
   private static func read(_ id: clockid_t) -> Int64 {
     var t = timespec()
     let rc = clock_gettime(id, &t)

@@ -72,6 +72,8 @@ package struct RecoveryReport: Sendable, Equatable {
   package var quarantined: [String]
   package var findings: [LogEvent]
   package var nanoseconds: Int64
+  /// Of the thread that recovered: without what it waited for the disk, and for other threads.
+  package var cpuNanoseconds: Int64
 }
 
 /// How a stream is, for health, ready, `status` and metrics.

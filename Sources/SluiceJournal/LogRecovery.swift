@@ -27,6 +27,7 @@ struct LogRecovery {
   let options: StreamOptions
   let storage: any LogStorage
   let started = Clock.monotonic()
+  let startedCPU = Clock.threadCPU()
   var findings: [LogEvent] = []
   var quarantined: [String] = []
   var segments: [SegmentInfo] = []
@@ -73,7 +74,8 @@ struct LogRecovery {
       tail: tail?.kind ?? (floor > 1 || witness > 0 ? .corrupt : .new), segments: segments.count,
       groupsScanned: tail?.scan.groups ?? 0, bytesScanned: tail?.bytesRead ?? 0,
       lastLSN: (tail?.scan.nextLSN ?? 1) - 1, nextLSN: header.baseLSN,
-      quarantined: quarantined, findings: findings, nanoseconds: Clock.monotonic() - started)
+      quarantined: quarantined, findings: findings, nanoseconds: Clock.monotonic() - started,
+      cpuNanoseconds: Clock.threadCPU() - startedCPU)
     let start = LogStart(
       segments: segments, header: header, definitions: definitions,
       cursors: (slot?.entries ?? []).map { $0.movedPastHole(before: header) },

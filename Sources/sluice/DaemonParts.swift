@@ -37,6 +37,7 @@ extension Daemon {
           "stream": "\(settings.name)", "log": "\(log.uuid)", "next_lsn": "\(report.nextLSN)",
           "tail": "\(report.tail.rawValue)", "segments": "\(report.segments)",
           "recovery_ms": "\(Double(report.nanoseconds / 10_000) / 100)",
+          "recovery_cpu_ms": "\(Double(report.cpuNanoseconds / 10_000) / 100)",
         ])
       return admission.isFresh
     } catch {

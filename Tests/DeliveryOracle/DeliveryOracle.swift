@@ -133,7 +133,7 @@ package struct DeliveryOracle: Sendable {
   /// A log was opened. `changes`: how the directory differs from before, where nothing happened since the last recovery
   /// but that its process was killed.
   package mutating func recovered(nanoseconds: Int64, changes: [String] = []) {
-    if nanoseconds > Self.recoveryNanoseconds { report(.g, "a recovery took \(nanoseconds / 1_000_000) ms") }
+    if nanoseconds > Self.recoveryNanoseconds { report(.g, "a recovery took \(nanoseconds / 1_000_000) ms of CPU") }
     for change in changes { report(.g, "a second recovery changed something: \(change)") }
   }
 

@@ -46,7 +46,7 @@ import Testing
     rig.judge("seed \(generator.seed)")
     print(
       "\(durability): \(Self.rounds) rounds, \(early) of them in the start, \(rig.acknowledged) acknowledged,",
-      "slowest recovery \(rig.slowestRecovery) ms")
+      "slowest recovery \(rig.slowestRecovery) ms of CPU")
     #expect(rig.slowestRecovery < 1000)
   }
 

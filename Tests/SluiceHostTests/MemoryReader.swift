@@ -29,6 +29,8 @@ final class MemoryReader: StreamReader, @unchecked Sendable {
     var settles: [UInt64] = []
     var flushes = 0
     var isClosed = false
+    /// Of one that was closed.
+    var lateUses = 0
   }
 
   /// Only touched through `locked`.
@@ -83,6 +85,7 @@ final class MemoryReader: StreamReader, @unchecked Sendable {
   /// Holds on slabs that are not let go.
   var pinCount: Int { pins.load(ordering: .acquiring) }
   var isClosed: Bool { locked { $0.isClosed } }
+  var lateUses: Int { locked { $0.lateUses } }
   var flushes: Int { locked { $0.flushes } }
   /// How many records each read gave.
   var reads: [Int] { locked { $0.reads } }
@@ -214,9 +217,19 @@ final class MemoryReader: StreamReader, @unchecked Sendable {
     changed.ring()
   }
 
-  func flushCursor() throws(StreamReadError) { locked { $0.flushes += 1 } }
+  func flushCursor() throws(StreamReadError) {
+    locked { state in
+      state.flushes += 1
+      state.lateUses += state.isClosed ? 1 : 0
+    }
+  }
 
-  func setDoorbell(_ bell: Doorbell?) { locked { $0.doorbell = bell } }
+  func setDoorbell(_ bell: Doorbell?) {
+    locked { state in
+      state.doorbell = bell
+      state.lateUses += state.isClosed ? 1 : 0
+    }
+  }
 
   var lag: StreamLag {
     locked { state in
@@ -226,7 +239,12 @@ final class MemoryReader: StreamReader, @unchecked Sendable {
     }
   }
 
-  func close() { locked { $0.isClosed = true } }
+  func close() {
+    locked { state in
+      state.lateUses += state.isClosed ? 1 : 0
+      state.isClosed = true
+    }
+  }
 
   private final class Pin: RecordPin {
     let reader: MemoryReader

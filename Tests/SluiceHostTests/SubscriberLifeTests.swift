@@ -68,8 +68,15 @@ import Testing
     let gate = rig.directory.folder("plugins/it") + "/gate"
     #expect(mkfifo(gate, 0o600) == 0)
     rig.reader.append(numbered: 0..<2)
-    let error = #expect(throws: HostError.self) { try rig.subscriber.start(limit: 20_000_000) }
-    #expect(error?.description.hasPrefix("subscriber it: create of plugin late did not return") == true)
+    let patience = StartPatience()
+    let subscriber = rig.subscriber
+    let impatient = OSThread(name: "impatient") {
+      _ = eventually { subscriber.shared.isInCall }
+      patience.end()
+    }
+    let error = #expect(throws: HostError.self) { try subscriber.start(limit: 600_000_000_000, patience: patience) }
+    impatient.join()
+    #expect(error?.description == "subscriber it: create of plugin late was given up")
     #expect(rig.subscriber.status.state == .stuck && rig.reader.isClosed)
     let before = (rig.reader.reads, rig.reader.settles, rig.reader.flushes)
     // Its thread ends when the plugin lets it, and leaves the readers alone.
@@ -77,6 +84,24 @@ import Testing
     defer { close(other) }
     #expect(rig.stop() == .stopped && rig.seen.isEmpty)
     #expect((rig.reader.reads, rig.reader.settles, rig.reader.flushes) == before)
+    #expect(rig.reader.lateUses == 0)
+  }
+
+  @Test("Who is left before its thread came to run leaves the readers alone as well")
+  func leftBeforeItRan() throws {
+    for _ in 0..<50 {
+      let rig = try SubscriberRig("late")
+      let gate = rig.directory.folder("plugins/it") + "/gate"
+      #expect(mkfifo(gate, 0o600) == 0)
+      let error = #expect(throws: HostError.self) { try rig.subscriber.start(limit: 1) }
+      #expect(error?.description.hasPrefix("subscriber it: create of plugin late did not return") == true)
+      #expect(rig.subscriber.status.state == .stuck && rig.reader.isClosed)
+      // Both ends, so that it waits for nobody who does not come.
+      let other = open(gate, O_RDWR | O_CLOEXEC)
+      #expect(rig.stop() == .stopped && rig.seen.isEmpty)
+      close(other)
+      #expect(rig.reader.lateUses == 0 && rig.reader.reads.isEmpty && rig.reader.flushes == 0)
+    }
   }
 
   @Test func afterAFatalErrorANewInstanceGoesOn() throws {

@@ -82,7 +82,12 @@ import Testing
     // What a thread that is left behind still uses is kept.
     _ = Unmanaged.passRetained(rig)
     if place == "create" {
-      #expect(throws: HostError.self) { try rig.subscriber.start(limit: 100_000_000) }
+      let (subscriber, patience) = (rig.subscriber, StartPatience())
+      _ = OSThread(name: "impatient") {
+        _ = eventually { subscriber.shared.isInCall }
+        patience.end()
+      }
+      #expect(throws: HostError.self) { try subscriber.start(patience: patience) }
     } else {
       try rig.subscriber.start()
     }

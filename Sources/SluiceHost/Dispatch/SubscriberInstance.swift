@@ -145,13 +145,14 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
     let isLate = shared.life.withLock { life in
       guard life.firstCreate == nil else { return false }
       life.firstCreate = .failure(error)
+      life.isLeft = true
       // One that has come to run is not asked to stop.
       shared.stopDeadline.store(deadline, ordering: .releasing)
       return true
     }
     guard isLate else { return }
     shared.enter(.stuck)
-    // The thread finds the failure before it touches a reader again, and then never does.
+    // Before its first `create` has returned the thread touches no reader, and then it finds that it was left, and never does.
     for reader in shared.admitted ?? [] { reader.close() }
     throw error
   }

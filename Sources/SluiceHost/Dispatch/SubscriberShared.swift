@@ -35,6 +35,8 @@ final class SubscriberShared: Sendable {
     var replayed = ReplayedRecords()
     /// What became of the first `create`: nil while it has not returned.
     var firstCreate: Result<Void, HostError>?
+    /// It was left behind before its first `create` had returned: the readers are another's, whether or not it ever gets to run.
+    var isLeft = false
     /// What the first `start` answered: nil while it has not.
     var firstStart: Result<FirstStart, HostError>?
     /// It was left behind, and is started again when its plugin has returned.

@@ -82,9 +82,6 @@ final class SubscriberWorker: @unchecked Sendable {
     case broken(String)
   }
 
-  /// `create` returned too late: the readers are another's.
-  private var isAbandoned = false
-
   init(
     settings: SubscriberSettings, plugin: LoadedPlugin, options: DeliveryOptions, streams: Int,
     replay: ReplayQueue, slot: ReplaySlot, services: HostServices, shared: SubscriberShared,
@@ -121,7 +118,6 @@ final class SubscriberWorker: @unchecked Sendable {
     services.adoptThread()
     if plugin.isIsolated { services.setWork { [unowned self] in readAhead(behind: deliveredStream) } }
     if !plugin.isIsolated { CrashReport.noteThread(plugin.lastWords(of: name)) }
-    takeUpReaders()
     var broken: UInt32 = 0
     while !shared.isStopping {
       let delivered = services.tracker.withLock { $0.counts.acked }
@@ -187,15 +183,14 @@ final class SubscriberWorker: @unchecked Sendable {
     // It may have put handlers of its own in place of those that tell of a crash.
     if !plugin.isIsolated { PluginCrashes.reportAgain() }
     let failure = rc == SLU_OK ? nil : "create answered " + error.pointee.description(of: rc)
-    isAbandoned = shared.life.withLock { life in
-      if case .failure = life.firstCreate { return true }
-      if life.firstCreate == nil {
+    let isLeft = shared.life.withLock { life in
+      if !life.isLeft, life.firstCreate == nil {
         life.firstCreate = failure.map { .failure(HostError(subscriber: name, $0)) } ?? .success(())
       }
-      return false
+      return life.isLeft
     }
     shared.progress.ring()
-    if isAbandoned {
+    if isLeft {
       if failure == nil { callEnding(.destroy) { plugin.table.destroy(made) } }
       return "create returned when nobody waited for it any more"
     }
@@ -204,6 +199,7 @@ final class SubscriberWorker: @unchecked Sendable {
       _ = services.takeCrash()
       return failure
     }
+    takeUpReaders()
     instance = made
     shared.interruptible.withLock { $0 = UInt(bitPattern: made) }
     return nil
@@ -289,7 +285,7 @@ final class SubscriberWorker: @unchecked Sendable {
 
   /// The subscriber ends: cursors are written, readers closed.
   private func leave() {
-    if isAbandoned { return end() }
+    guard !shared.life.withLock({ $0.isLeft }) else { return end() }
     takeUpReaders()
     guard !feeds.isEmpty else { return end() }
     keepBooks(now: Clock.monotonic())
@@ -318,7 +314,7 @@ final class SubscriberWorker: @unchecked Sendable {
     }
     // Who left the thread behind has closed the others.
     closeReplay()
-    if feeds.isEmpty || isAbandoned { replay.close() } else { for feed in feeds { feed.reader.close() } }
+    if feeds.isEmpty { replay.close() } else { for feed in feeds { feed.reader.close() } }
     shared.progress.ring()
     for body in awaitingEnd { body() }
   }
