@@ -11,6 +11,8 @@ enum ConstantTime {
   /// Whether SHA256(`bytes`) is `digest`.
   static func isDigest(_ digest: [UInt8], of bytes: [UInt8]) -> Bool { SHA256.hash(data: bytes) == digest }
 
+  static func areEqual(_ left: SHA256Digest, _ right: SHA256Digest) -> Bool { left == right }
+
   static func isTag(_ tag: UnsafeRawBufferPointer, _ digest: SHA256Digest) -> Bool { digest == tag }
 
   static func isTag(_ tag: UnsafeRawBufferPointer, _ code: HMAC<SHA256>.MAC) -> Bool { code == tag }

@@ -152,8 +152,7 @@ package final class IdentityAuthority: Sendable {
   }
 }
 
-/// The credential that a connection was last known by, so that asking again with the same is a comparison: SHA-256 of both,
-/// which the library compares in constant time.
+/// The credential that a connection was last known by, so that asking again with the same is a comparison: SHA-256 of both.
 package struct KnownCredential: Sendable {
   private let digest: SHA256Digest
 
@@ -162,7 +161,7 @@ package struct KnownCredential: Sendable {
   }
 
   package func isSame(as credential: UnsafeRawBufferPointer, _ fingerprint: UnsafeRawBufferPointer) -> Bool {
-    Self.digest(credential, fingerprint) == digest
+    ConstantTime.areEqual(Self.digest(credential, fingerprint), digest)
   }
 
   /// The zero between them stands in neither.

@@ -143,7 +143,8 @@ enum TidyChecks {
   /// Secrets, and what proves them, that are compared by something that ends at the first difference.
   static func comparisons(_ file: String, _ source: SourceText) -> [Finding] {
     guard file != TidyTables.constantTime else { return [] }
-    let name = #/(?i)[\w.]*(storedKey|serverKey|clientKey|sessionKey|signature|proof|tag|certificateSHA256)\b/#
+    let name =
+      #/(?i)[\w.]*(storedKey|serverKey|clientKey|sessionKey|signature|proof|tag|digest|secret|credential|certificateSHA256)\b/#
     return findings(file, source.codeLines) { line in
       for match in line.matches(of: name) {
         let before = line[..<match.range.lowerBound]

@@ -151,11 +151,27 @@ struct TidySelfTests {
     #expect(list.malformed == [5, 6])
   }
 
+  @Test func aLockOrAThreadThatItsPageDoesNotHaveIsFound() {
+    let page = ThreadPage("| `commit STREAM`, `keep` | 1 |\n| `A.first`, `.second` | what |\nand `send-N`\n")
+    let code = """
+      final class A {
+        let first = Mutex(0)
+        private struct B { let inner: Mutex<Int> }
+        private let second: Mutex<Int>
+        let third = Monitor(0)
+        let x = OSThread(name: "commit \\(name)") {}
+        let y = try OSThread(starting: "other") {}
+        let z = Blocking.run("send") {}
+      }
+      """
+    #expect(page.missing("a", source(code)).map(\.line) == [3, 5, 7])
+  }
+
   @Test func aComparisonThatTellsWhereASecretDiffersIsFound() {
     for line in [
       "if key.storedKey == other { }", "if other == session.storedKey { }", "return Self.digest(bound) == tag",
       "guard serverSignature != x else { }", "if memcmp(tag, other, 32) == 0 { }", "a.elementsEqual(proof)",
-      "if (mine.proof) == x { }",
+      "if (mine.proof) == x { }", "return Self.digest(a, b) == digest", "if known.credential != other { }",
     ] {
       #expect(TidyChecks.comparisons("Sources/X.swift", source("let a = 1\n" + line)).map(\.line) == [2], "\(line)")
       #expect(TidyChecks.comparisons(TidyTables.constantTime, source(line)).isEmpty)

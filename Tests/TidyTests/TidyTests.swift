@@ -116,6 +116,13 @@ struct TidyTests {
     check(try sources(under: ["Sources/"], [".swift"]).flatMap { TidyChecks.comparisons($0.0, $0.1) })
   }
 
+  @Test func thePageOfThreadsAndLocksHasThemAll() throws {
+    let page = ThreadPage(try #require(SourceTree.text("docs/threads-and-locks.md")))
+    // A rule of `sluice plugin check` has a process of its own.
+    let swift = try sources(under: ["Sources/"], [".swift"]).filter { !$0.0.contains("/Conformance/") }
+    check(swift.flatMap { page.missing($0.0, $0.1) })
+  }
+
   @Test func skippedTestsAreExactlyThoseListed() throws {
     let path = "Tests/expected-skips"
     let list = ReasonList(try #require(SourceTree.text(path)))

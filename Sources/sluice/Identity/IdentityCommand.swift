@@ -16,7 +16,7 @@ struct IdentityCommand: ParsableCommand {
         curl -H "Authorization: Bearer $TOKEN" https://…/log -d '{"message":"hello"}'
         sluice send --tcp host:7400 --token-file press-7.token --count 10
         sluice identity rotate press-7 --grace 24h                 another token; the old one is good for a day
-        sluice identity revoke press-7                             at once, live connections included
+        sluice identity revoke press-7                             with the next reload, live connections included
         sluice identity list
 
       Exit status: 0 done, 64 wrong options or names, 66 no such identity or file, 71 the change is made, but may not \
