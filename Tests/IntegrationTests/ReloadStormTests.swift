@@ -203,6 +203,7 @@ private struct Holdings: CustomStringConvertible {
     let posts = posting.stop()
     #expect(posting.faults == 0 && posts > 200, "\(posts) on one connection, each acknowledged")
     let records = try end(producers)
+    #expect(nothingWaits(folder, for: "keeper", "tuned", "archive"))
     #expect(daemon.stop() == 0)
     judge(folder, records)
     #expect(deliveredLines(folder.path + "/posts").compactMap(numberOf) == Array(0..<posts))

@@ -199,10 +199,11 @@ extension SendTests {
     let daemon = try #require(Daemon(topology: topology(folder)))
     let sent = send(target(edge, daemon.ports) + ["--file", file])
     #expect(sent.status == 0, "\(sent.text)")
-    #expect(daemon.stop() == 0)
     let lines = String(decoding: text, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false)
     let expected = lines.last == "" ? lines.dropLast() : lines[...]
     print("package log: \(expected.count) lines of \(log)")
+    #expect(eventually { delivered(folder).count >= expected.count })
+    #expect(daemon.stop() == 0)
     #expect(delivered(folder) == expected.map(String.init))
   }
 }
