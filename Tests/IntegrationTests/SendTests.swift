@@ -163,8 +163,10 @@ import Testing
     #expect(send(["--http", "nowhere.invalid", "--count", "1"]).status == 68)
     #expect(send(http).status == 64 && send(http + ["--count", "1", "--file", bad]).status == 64)
     #expect(daemon.stop() == 0)
-    let nobody = send(http + ["--count", "1"])
+    let port = try HeldPort()
+    let nobody = send(["--http", "127.0.0.1:\(port.number)", "--count", "1"])
     #expect(nobody.status == 69 && nobody.text.contains("Connection refused"), "\(nobody.text)")
+    withExtendedLifetime(port) {}
   }
 
   @Test(
