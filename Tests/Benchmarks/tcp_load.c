@@ -1,11 +1,12 @@
 /* Load for the framed protocol: one connection that sends DATA frames as fast as its credit lets it, until SECONDS have
  * passed or SIGTERM comes. With RATE it is an open loop: so many records are due a second, at fixed times; what is due is
- * sent as soon as it may be, and everything that was due in SECONDS is.
+ * sent as soon as it may be, and everything that was due by the end is.
  * usage: tcp_load HOST PORT SECONDS [PAYLOAD [FRAME [PRODUCER [RATE]]]]    e.g. tcp_load 127.0.0.1 7400 30 128 65536
  *
  * Each record is encoded and checksummed anew, as a producer would. Prints one JSON object: records acknowledged per
  * second, ack latency (of the first record of a frame, from before its write; with RATE of every record, from when it was
- * due), this program's own CPU per record; with RATE also how long after its first record was due a frame was made.
+ * due), this program's own CPU per record; with RATE also how many were due, how many of those were not sent yet when SIGTERM
+ * came, and how long after its first record was due a frame was made.
  * Exit status 0: everything that was sent is acknowledged, and nothing was refused. */
 #include "histogram.h"
 #include "wire.h"
@@ -24,7 +25,7 @@
 enum { IN_BYTES = 64 << 10, MAX_FRAME = 1 << 20, MARKS = 1 << 14 };
 
 /* How long what is due waits for credit, and what was sent for its ack. */
-static const uint64_t PATIENCE_NS = 10000000000u;
+static const uint64_t PATIENCE_NS = 60000000000u;
 
 /* Which frame a latency belongs to. */
 struct mark {
@@ -235,8 +236,15 @@ int main(int argc, char **argv) {
   /* A pause of 20 us takes 70 with the usual slack. */
   prctl(PR_SET_TIMERSLACK, 1);
   signal(SIGTERM, stop);
-  while (!is_over && (c.rate > 0 ? c.next - c.first < all && wire_now() < end + PATIENCE_NS : wire_now() < end)) {
-    if (!push(&c)) {
+  uint64_t behind = 0;
+  int is_last = 0;
+  while (c.rate > 0 ? c.next - c.first < all && wire_now() < end + PATIENCE_NS : !is_over && wire_now() < end) {
+    if (is_over && !is_last) {
+      is_last = 1;
+      end = wire_now();
+      all = due_by(&c, end, all);
+      behind = all - (c.next - c.first);
+    } else if (!push(&c)) {
       await(&c, POLLOUT | POLLIN);
     } else if (c.rate > 0) {
       keep_time(&c, all, count, record, payload);
@@ -258,9 +266,10 @@ int main(int argc, char **argv) {
          (unsigned long long)c.nacks, records ? (double)(wire_cpu() - cpu) / 1e3 / (double)records : 0);
   histogram_print(&c.latencies, stdout);
   if (c.rate > 0) {
-    printf(",\"rate\":%.0f,\"delay_us\":", c.rate);
+    printf(",\"rate\":%.0f,\"due\":%llu,\"behind\":%llu,\"delay_us\":", c.rate, (unsigned long long)all,
+           (unsigned long long)behind);
     histogram_print(&c.delays, stdout);
   }
   printf("}\n");
-  return c.acked + 1 == c.next && c.nacks == 0 && (is_over || c.next - c.first >= all) ? 0 : 1;
+  return c.acked + 1 == c.next && c.nacks == 0 && c.next - c.first >= all ? 0 : 1;
 }

@@ -190,6 +190,16 @@ final class FaultRig: Sendable {
     return status
   }
 
+  /// The same, but while the stream has no room, which the subscriber makes as it catches up, the next one a little later.
+  func postWhenThereIsRoom(_ connection: HTTPConnection) -> Int? {
+    var status: Int?
+    _ = eventually {
+      status = post(connection)
+      return status != 429
+    }
+    return status
+  }
+
   /// Posts from `producers` connections, those who are refused a little later again, until `enough` were acknowledged or
   /// the daemon is gone.
   func load(_ daemon: Daemon, producers: UInt32, enough: Int) {

@@ -19,7 +19,7 @@ import Testing
     guard let daemon = Daemon(awaiting: child, isExpected: false) else { return child }
     // Enough for two rotations.
     if let connection = HTTPConnection(port: daemon.port) {
-      for _ in 0..<40 where rig.post(connection) == nil { break }
+      for _ in 0..<40 where rig.postWhenThereIsRoom(connection) == nil { break }
     }
     child.send(SIGTERM)
     return child

@@ -88,7 +88,9 @@ import Testing
 
   @Test(
     "A client sends through a daemon that is killed again and again, and every record is stored once and in order",
-    arguments: [("c", Demand.nothing), ("c", .proof), ("python", .proof), ("python", .proofOverTLS)])
+    arguments: [
+      ("c", Demand.nothing), ("c", .proof), ("python", .nothing), ("python", .proof), ("python", .proofOverTLS),
+    ])
   func throughCrashes(language: String, demand: Demand) throws {
     let folder = TemporaryFolder()
     let count = 100_000

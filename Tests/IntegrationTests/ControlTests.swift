@@ -27,9 +27,20 @@ final class ControlConnection {
 
   /// Sends these bytes, says that there are no more, and gives back all that is answered.
   func ask(_ bytes: [UInt8]) -> String {
+    begin(bytes)
+    return rest()
+  }
+
+  /// Sends them and does not wait.
+  func begin(_ bytes: [UInt8]) {
     _ = send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL))
     shutdown(descriptor, Int32(SHUT_WR))
-    return rest()
+  }
+
+  /// Whether an answer, or the end, is there by now.
+  var isAnswered: Bool {
+    var one = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+    return poll(&one, 1, 0) == 1
   }
 
   func rest() -> String {
@@ -174,13 +185,14 @@ final class ControlConnection {
     let daemon = try #require(Daemon(topology: write(0)))
     // It never starts, and all that come after it wait for that.
     _ = write(1000)
-    let reloads = (0..<17).map { _ in
-      ChildProcess(Products.sluice, ["reload", "--data", folder.path + "/data"])
-    }
-    #expect(eventually { reloads.filter { $0.exitStatus(within: 0) == 75 }.count == 1 })
+    let reloads = (0..<17).compactMap { _ in ControlConnection(folder) }
+    for reload in reloads { reload.begin(Array("{\"verb\":\"reload\"}\n".utf8)) }
+    #expect(eventually { reloads.contains { $0.isAnswered } })
+    let refused = try #require(reloads.first { $0.isAnswered }).rest()
+    #expect(refused.contains(#""code":"busy""#) && refused.contains("try again"), "\(refused)")
     let looked = ChildProcess.run(Products.sluice, ["status", "--data", folder.path + "/data"])
     #expect(looked.status == 0, "\(looked.text)")
-    #expect(reloads.filter { $0.exitStatus(within: 0) == nil }.count == 16, "the others wait")
+    #expect(reloads.count == 17 && reloads.filter { !$0.isAnswered }.count == 16, "the others wait")
     #expect(daemon.stop() == 0)
   }
 

@@ -87,12 +87,12 @@ import Testing
   func slow() throws {
     let folder = TemporaryFolder()
     let program = try build(in: folder)
-    let daemon = try #require(Daemon(topology: plain(folder, ", header_timeout: 3s")))
-    let crowd = ChildProcess(program, ["loris", "\(daemon.port)", "\(Self.slowConnections)", "60"])
+    let daemon = try #require(Daemon(topology: plain(folder, ", header_timeout: 15s")))
+    let crowd = ChildProcess(program, ["loris", "\(daemon.port)", "\(Self.slowConnections)", "240"])
     try #require(crowd.line { $0 == "connected" } != nil)
     let connection = try #require(HTTPConnection(port: daemon.port))
     var served = 0
-    while crowd.line(within: 0, where: { $0.hasPrefix("{") }) == nil, served < 100_000 {
+    while crowd.line(within: 0, where: { $0.hasPrefix("{") }) == nil, served < 1_000_000 {
       #expect(connection.post(#"{"message":"in time"}"#)?.status == 202)
       served += 1
     }

@@ -66,6 +66,7 @@ private func record(_ producer: String, _ sequence: UInt64) -> String {
     }
     let last = try #require(WireClient(port: port, producer: "press-7")).lastSequence
     print("reconnects: \(connections) connections, \(last) records")
+    #expect(nothingWaits(folder, for: "archive"))
     #expect(daemon.stop() == 0)
     #expect(deliveredLines(folder.path + "/out") == (0..<last).map { record("press-7", $0 + 1) })
   }

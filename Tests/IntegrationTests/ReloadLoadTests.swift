@@ -86,6 +86,7 @@ private func topology(_ folder: TemporaryFolder, generation: Int) {
     isDone.store(true, ordering: .relaxed)
     running.wait()
     #expect(faults.withLock { $0 } == [])
+    #expect(nothingWaits(folder, for: "archive", "tuned"))
     #expect(daemon.stop() == 0)
     for subscriber in ["out", "tuned"] {
       let lines = deliveredLines(folder.path + "/" + subscriber)

@@ -140,6 +140,9 @@ private struct Holdings: CustomStringConvertible {
 }
 
 @Suite struct ReloadStormTests {
+  /// Records a second of each of the four producers.
+  private static let rate = 12500
+
   @Test(
     "Two hundred random topologies and replaced plugins under fifty thousand records a second: nothing drops, is lost or leaks",
     .timeLimit(.minutes(30)))
@@ -151,7 +154,8 @@ private struct Holdings: CustomStringConvertible {
     let file = folder.write("sluice.yaml", storm.calm())
     let daemon = try #require(Daemon(topology: file))
     let producers = (0..<4).map { number in
-      ChildProcess(load, ["127.0.0.1", "\(storm.port.number)", "1700", "64", "8192", "press-\(number)", "12500"])
+      ChildProcess(
+        load, ["127.0.0.1", "\(storm.port.number)", "1700", "64", "8192", "press-\(number)", "\(Self.rate)"])
     }
     let posting = Posting(port: try #require(daemon.ports["web"]))
     var applied = 0
@@ -203,6 +207,7 @@ private struct Holdings: CustomStringConvertible {
     let posts = posting.stop()
     #expect(posting.faults == 0 && posts > 200, "\(posts) on one connection, each acknowledged")
     let records = try end(producers)
+    #expect(nothingWaits(folder, for: "keeper", "tuned", "archive"))
     #expect(daemon.stop() == 0)
     judge(folder, records)
     #expect(deliveredLines(folder.path + "/posts").compactMap(numberOf) == Array(0..<posts))
@@ -224,15 +229,23 @@ private struct Holdings: CustomStringConvertible {
     )
   }
 
-  /// What each producer was acknowledged.
+  /// What each producer was acknowledged: all that its rate makes in the time of the storm, however late on a busy machine.
+  /// How late is judged in the long run only, which has the machine to itself: at the storm's end no producer is more than a
+  /// second behind its time.
   private func end(_ producers: [ChildProcess]) throws -> [Int] {
     for producer in producers { producer.send(SIGTERM) }
     var records: [Int] = []
     for producer in producers {
       #expect(producer.exitStatus() == 0, "all is acknowledged, on one connection: \(producer.output)")
       let report = try JSONSerialization.jsonObject(with: Data((producer.output.last ?? "{}").utf8)) as? [String: Any]
-      records.append(report?["records"] as? Int ?? 0)
-      print("reload storm: \(report?["records_per_second"] ?? 0) records/s of one producer")
+      let (sent, due) = (report?["records"] as? Int ?? 0, report?["due"] as? Int ?? .max)
+      let behind = report?["behind"] as? Int ?? .max
+      #expect(sent == due, "\(sent) records of \(due) that were due")
+      if ProcessInfo.processInfo.environment["SLUICE_FULL"] != nil {
+        #expect(behind <= Self.rate, "\(behind) records were due and not sent when the storm ended")
+      }
+      records.append(sent)
+      print("reload storm: \(sent) records of one producer, \(report?["records_per_second"] ?? 0)/s, \(behind) behind")
     }
     return records
   }

@@ -44,6 +44,17 @@ func status(_ folder: TemporaryFolder) throws -> [String: Any] {
   return try #require(try JSONSerialization.jsonObject(with: Data(result.text.utf8)) as? [String: Any])
 }
 
+/// Waits until these subscribers have settled all there is: a stop waits for them only so long.
+func nothingWaits(_ folder: TemporaryFolder, for subscribers: String...) -> Bool {
+  eventually(within: 300) {
+    let rows = (try? status(folder)["subscribers"] as? [[String: Any]]) ?? []
+    return subscribers.allSatisfy { name in
+      let streams = rows.first { $0["name"] as? String == name }?["streams"] as? [[String: Any]] ?? []
+      return !streams.isEmpty && streams.allSatisfy { ($0["lag"] as? [String: Any])?["records"] as? Int == 0 }
+    }
+  }
+}
+
 func names(_ status: [String: Any], _ part: String, where key: String = "name") -> [String] {
   (status[part] as? [[String: Any]] ?? []).compactMap { $0[key] as? String }
 }

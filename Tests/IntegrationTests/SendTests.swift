@@ -163,8 +163,10 @@ import Testing
     #expect(send(["--http", "nowhere.invalid", "--count", "1"]).status == 68)
     #expect(send(http).status == 64 && send(http + ["--count", "1", "--file", bad]).status == 64)
     #expect(daemon.stop() == 0)
-    let nobody = send(http + ["--count", "1"])
+    let port = try HeldPort()
+    let nobody = send(["--http", "127.0.0.1:\(port.number)", "--count", "1"])
     #expect(nobody.status == 69 && nobody.text.contains("Connection refused"), "\(nobody.text)")
+    withExtendedLifetime(port) {}
   }
 
   @Test(
@@ -199,10 +201,11 @@ extension SendTests {
     let daemon = try #require(Daemon(topology: topology(folder)))
     let sent = send(target(edge, daemon.ports) + ["--file", file])
     #expect(sent.status == 0, "\(sent.text)")
-    #expect(daemon.stop() == 0)
     let lines = String(decoding: text, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false)
     let expected = lines.last == "" ? lines.dropLast() : lines[...]
     print("package log: \(expected.count) lines of \(log)")
+    #expect(eventually { delivered(folder).count >= expected.count })
+    #expect(daemon.stop() == 0)
     #expect(delivered(folder) == expected.map(String.init))
   }
 }
