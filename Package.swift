@@ -182,7 +182,7 @@ let package = Package(
       name: "FaultTests",
       dependencies: ["TestSupport", "DaemonTestSupport", "DeliveryOracle", "SluiceJournal", "SluiceCore", "sluice"],
       swiftSettings: strict),
-    .testTarget(name: "TidyTests", swiftSettings: strict),
+    .testTarget(name: "TidyTests", dependencies: ["TestSupport"], swiftSettings: strict),
     .testTarget(
       name: "IntegrationTests",
       dependencies: [

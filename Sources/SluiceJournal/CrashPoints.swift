@@ -145,6 +145,7 @@ package final class CrashPoints: LogStorage {
   package func dropCache(_ handle: Int32) { base.dropCache(handle) }
   package func size(_ handle: Int32) throws(IOFault) -> Int { try base.size(handle) }
   package func lock(_ handle: Int32) throws(IOFault) -> Bool { try base.lock(handle) }
+  package func unlock(_ handle: Int32) { base.unlock(handle) }
   package func makeDirectory(_ path: String) throws(IOFault) { try base.makeDirectory(path) }
   package func list(_ directory: String) throws(IOFault) -> [FileEntry] { try base.list(directory) }
   package func freeBytes(_ directory: String) throws(IOFault) -> Int { try base.freeBytes(directory) }

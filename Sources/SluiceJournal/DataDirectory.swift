@@ -10,7 +10,7 @@ import Synchronization
 ///     DATA/streams/NAME/      a stream's log
 package final class DataDirectory: Sendable {
   private struct State: ~Copyable {
-    var lock: LogFile
+    var lock: HeldLock
     var registry: StreamRegistry
     /// Which logs the directories hold, as last looked.
     var held: [String: LogUUID]

@@ -127,6 +127,8 @@ package struct LinuxStorage: LogStorage {
     return true
   }
 
+  package func unlock(_ handle: Int32) { _ = flock(handle, LOCK_UN) }
+
   package func isSame(_ handle: Int32, as path: String) throws(IOFault) -> Bool {
     var mine = stat()
     var named = stat()

@@ -1,10 +1,23 @@
 import Glibc
 import SluiceCore
 
+/// A lock that is held until this goes away.
+struct HeldLock: ~Copyable, Sendable {
+  private let file: LogFile
+
+  init(_ file: consuming LogFile) { self.file = file }
+
+  /// Not by closing the file alone: a child that is being started has a copy of the descriptor until its exec, and would
+  /// keep the lock for that long.
+  deinit { file.unlock() }
+
+  /// See `LogFile.checkIdentity`.
+  func checkIdentity() throws(IOFault) { try file.checkIdentity() }
+}
+
 /// `LOCK`: one process at a time writes a log.
 package enum LockFile {
-  /// The locked file, which holds the lock until it goes away.
-  static func take(in directory: String, on storage: any LogStorage) throws(JournalError) -> LogFile {
+  static func take(in directory: String, on storage: any LogStorage) throws(JournalError) -> HeldLock {
     let path = directory + "/" + SegmentFile.lockName
     do throws(IOFault) {
       let file = try LogFile(path, .readWriteCreate, on: storage)
@@ -12,7 +25,7 @@ package enum LockFile {
       try file.truncate(to: 0, .lockTruncate)
       // A full disk must not keep a log from being drained: the lock holds without the number.
       do throws(IOFault) { try write("\(getpid())\n", to: file) } catch  where error.isNoSpace {}
-      return file
+      return HeldLock(file)
     } catch  where error.operation == .lock && error.code == EWOULDBLOCK {
       throw JournalError(
         .locked,

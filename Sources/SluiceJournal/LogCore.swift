@@ -33,7 +33,7 @@ final class LogCore: Sendable {
   let settledMark = Atomic<Int>(0)
   /// Bits of `FullBit`.
   private let fullBits = Atomic<UInt8>(0)
-  private let lock: Mutex<LogFile?>
+  private let lock: Mutex<HeldLock?>
   private let failure = Mutex<IOFault?>(nil)
   let hasFailed = Atomic<Bool>(false)
   let isClosing = Atomic<Bool>(false)
@@ -49,7 +49,7 @@ final class LogCore: Sendable {
 
   init(
     _ start: LogStart, cursorFile: CursorFile, options: StreamOptions, storage: any LogStorage,
-    observer: any LogObserver, lock: consuming LogFile
+    observer: any LogObserver, lock: consuming HeldLock
   ) {
     self.options = options
     live = LiveOptions(options)

@@ -15,7 +15,7 @@ import SluiceCore
 struct RecoveredLog: ~Copyable {
   var start: LogStart
   var file: LogFile
-  var lock: LogFile
+  var lock: HeldLock
   var cursorFile: LogFile
   var generation: UInt64
   /// There are segments and no cursor slot that can be read.

@@ -87,6 +87,8 @@ package protocol LogStorage: Sendable {
   func size(_ handle: Int32) throws(IOFault) -> Int
   /// Takes the exclusive lock of an open file, without waiting; false when another process has it.
   func lock(_ handle: Int32) throws(IOFault) -> Bool
+  /// Lets it go, before the handle is closed.
+  func unlock(_ handle: Int32)
   /// Whether `path` still names the file that is open.
   func isSame(_ handle: Int32, as path: String) throws(IOFault) -> Bool
   func rename(_ from: String, to: String, _ point: StoragePoint) throws(IOFault)
@@ -105,6 +107,9 @@ package protocol LogStorage: Sendable {
 extension LogStorage {
   /// Nobody takes files away behind a storage's back, unless it says so.
   package func isSame(_ handle: Int32, as path: String) throws(IOFault) -> Bool { true }
+
+  /// Where a handle has no copies, the lock ends with it.
+  package func unlock(_ handle: Int32) {}
 
   /// A storage that makes none has none.
   package func removeDirectory(_ path: String) throws(IOFault) {}
@@ -170,6 +175,7 @@ package struct LogFile: ~Copyable, Sendable {
   }
   package func size() throws(IOFault) -> Int { try storage.size(handle) }
   package func lock() throws(IOFault) -> Bool { try storage.lock(handle) }
+  package func unlock() { storage.unlock(handle) }
   /// Throws if another file, or none, has its name now.
   package func checkIdentity() throws(IOFault) {
     if try !storage.isSame(handle, as: path) { throw IOFault(.identity, path, ErrorCode.stale) }

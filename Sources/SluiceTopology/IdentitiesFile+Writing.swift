@@ -28,8 +28,11 @@ extension IdentitiesFile {
   ) throws -> Value {
     let path = try realPath(path, makesFile: makesFile)
     let (lock, isNew) = try openLock(path + ".lock")
-    // Closing it lets the lock go.
-    defer { close(lock) }
+    defer {
+      // A child that is being started has a copy of the descriptor until its exec, and would keep the lock for that long.
+      _ = flock(lock, LOCK_UN)
+      close(lock)
+    }
     while flock(lock, LOCK_EX) != 0 {
       guard errno == EINTR else { throw fault("cannot lock \(path).lock") }
     }

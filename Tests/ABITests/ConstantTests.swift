@@ -1,5 +1,6 @@
 import Foundation
 import PluginTestSupport
+import TestSupport
 import Testing
 
 private let golden = repositoryRoot + "/Tests/Golden/abi"
@@ -15,7 +16,7 @@ private func code(_ source: String) -> String {
 private func digest(_ source: String) throws -> String {
   let directory = TemporaryDirectory()
   write(code(source), to: directory.path + "/code")
-  return String(try run(["sha256sum", directory.path + "/code"]).output.prefix(64))
+  return String(try Command.run(["sha256sum", directory.path + "/code"]).output.prefix(64))
 }
 
 private func headers() throws -> [(name: String, source: String)] {
@@ -40,9 +41,9 @@ private func constants(_ headers: [(name: String, source: String)], include: Str
     int main(void) { \(lines.joined(separator: " ")) }
     """, to: directory.path + "/show.c")
   let program = directory.path + "/show"
-  let built = try run(["cc", "-std=c11", "-I" + include, "-o", program, directory.path + "/show.c"])
+  let built = try Command.run(["cc", "-std=c11", "-I" + include, "-o", program, directory.path + "/show.c"])
   #expect(built.status == 0, "\(built.output)")
-  return try run([program]).output
+  return try Command.run([program]).output
 }
 
 private let advice: Comment = """

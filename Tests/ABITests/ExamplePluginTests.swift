@@ -1,6 +1,7 @@
 import CSluice
 import Foundation
 import PluginTestSupport
+import TestSupport
 import Testing
 
 /// The example as its reader would build it: somewhere else, with the headers and a C compiler.
@@ -10,7 +11,7 @@ private func buildExample(in directory: TemporaryDirectory) throws -> String {
     atPath: repositoryRoot + "/Sources/CSluice/include/sluice", toPath: directory.path + "/sluice")
   try fileManager.copyItem(atPath: repositoryRoot + "/examples/plugins/c/tally.c", toPath: directory.path + "/tally.c")
   let library = directory.path + "/libsluice-tally.so"
-  let built = try run(
+  let built = try Command.run(
     ["cc", "-std=c11", "-pedantic", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
       + ["-fvisibility=hidden", "-I.", "-o", library, "tally.c"], in: directory.path)
   #expect(built.status == 0, "\(built.output)")
@@ -27,7 +28,7 @@ private func exampleKind(in directory: TemporaryDirectory) throws -> UnsafePoint
   @Test func theExampleInCBuildsFromTheHeadersAloneAndExportsOneSymbol() throws {
     let directory = TemporaryDirectory()
     let library = try buildExample(in: directory)
-    let symbols = try run(["nm", "-D", "--defined-only", "--extern-only", library]).output
+    let symbols = try Command.run(["nm", "-D", "--defined-only", "--extern-only", library]).output
     #expect(symbols.split(separator: "\n").map { $0.split(separator: " ").last } == ["sluice_module_v1"])
     let module = try #require(loadModule(library)?.pointee)
     #expect(module.struct_size == UInt32(MemoryLayout<slu_module>.size))
@@ -76,7 +77,7 @@ private func exampleKind(in directory: TemporaryDirectory) throws -> UnsafePoint
     let directory = TemporaryDirectory()
     write(String(source), to: directory.path + "/bytecount.c")
     let library = directory.path + "/libsluice-bytecount.so"
-    let built = try run(
+    let built = try Command.run(
       ["cc", "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-fvisibility=hidden"]
         + ["-I" + repositoryRoot + "/Sources/CSluice/include", "-o", library, "bytecount.c"], in: directory.path)
     #expect(built.status == 0, "\(built.output)")

@@ -1,5 +1,6 @@
 import Foundation
 import PluginTestSupport
+import TestSupport
 import Testing
 
 private let include = repositoryRoot + "/Sources/CSluice/include"
@@ -19,13 +20,13 @@ private let headers = ["base", "verdict", "batch", "host", "subscriber", "module
     // Included twice: the guard is part of what is tested.
     write("#include <sluice/\(header).h>\n#include <sluice/\(header).h>\n", to: source)
     let flags = ["-pedantic", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wcast-qual", "-Werror"]
-    let result = try run(compiler + flags + ["-fsyntax-only", "-I" + include, source])
+    let result = try Command.run(compiler + flags + ["-fsyntax-only", "-I" + include, source])
     #expect(result.status == 0, "\(result.output)")
   }
 
   @Test func clangFindsNoFaultInTheUmbrella() throws {
     for language in [["-xc", "-std=c11"], ["-xc++", "-std=c++17"]] {
-      let result = try run(
+      let result = try Command.run(
         ["clang"] + language + ["-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-fsyntax-only"]
           + ["-I" + include, include + "/sluice/sluice.h"])
       #expect(result.status == 0, "\(result.output)")

@@ -1,6 +1,7 @@
 import CSluice
 import Foundation
 import PluginTestSupport
+import TestSupport
 import Testing
 
 private let golden = repositoryRoot + "/Tests/Golden/abi"
@@ -31,11 +32,11 @@ private func goldenLayouts() throws -> [Layout] {
   func theCompilerSeesTheLayoutThatIsWrittenDown(compiler: String) throws {
     let directory = TemporaryDirectory()
     let program = directory.path + "/print_layout"
-    let built = try run(
+    let built = try Command.run(
       [compiler, "-std=c11", "-pedantic", "-Wall", "-Wextra", "-Werror"]
         + ["-I" + repositoryRoot + "/Sources/CSluice/include", "-o", program, golden + "/print_layout.c"])
     #expect(built.status == 0, "\(built.output)")
-    let printed = try run([program])
+    let printed = try Command.run([program])
     #expect(printed.output == text(of: golden + "/layout.txt"))
   }
 

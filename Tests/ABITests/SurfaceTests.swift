@@ -1,11 +1,12 @@
 import Foundation
 import PluginTestSupport
+import TestSupport
 import Testing
 
 private let golden = repositoryRoot + "/Tests/Golden/abi"
 private let include = repositoryRoot + "/Sources/CSluice/include"
 
-private var hasAbidiff: Bool { (try? run(["abidiff", "--version"]).status) == 0 }
+private var hasAbidiff: Bool { (try? Command.run(["abidiff", "--version"]).status) == 0 }
 
 /// The headers' types and signatures, as libabigail sees them in a library that uses them all.
 @Suite(.enabled(if: hasAbidiff, "there is no abidiff; scripts/setup test installs it"))
@@ -13,11 +14,11 @@ struct SurfaceTests {
   /// What `abidiff` says of a library built with the headers below `include`, against what was written down.
   private func compare(_ include: String, in directory: TemporaryDirectory) throws -> (status: Int32, output: String) {
     let library = directory.path + "/surface.so"
-    let built = try run([
+    let built = try Command.run([
       "cc", "-std=c11", "-g", "-shared", "-fPIC", "-I" + include, "-o", library, golden + "/surface.c",
     ])
     #expect(built.status == 0, "\(built.output)")
-    return try run(["abidiff", "--harmless", golden + "/surface-1.0.abi", library])
+    return try Command.run(["abidiff", "--harmless", golden + "/surface-1.0.abi", library])
   }
 
   @Test("The types and functions of the headers are those that were written down")
@@ -51,7 +52,7 @@ struct SurfaceTests {
 @Suite struct KeptPluginFileTests {
   @Test("The kept plugin and its source are as they were when it was built")
   func theKeptPluginIsKept() throws {
-    let checked = try run(["sha256sum", "--check", "--strict", "kept.sha256"], in: golden)
+    let checked = try Command.run(["sha256sum", "--check", "--strict", "kept.sha256"], in: golden)
     #expect(checked.status == 0, "\(checked.output)")
   }
 }

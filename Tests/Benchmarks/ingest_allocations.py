@@ -8,6 +8,7 @@ usage: ingest_allocations.py SLUICE TOOLS     (the executable, a release build; 
 import gzip
 import json
 import pathlib
+import re
 import socket
 import struct
 import subprocess
@@ -16,32 +17,47 @@ import tempfile
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from bench_server import Server, free_port, group_of  # noqa: E402
+from bench_server import Server, group_of  # noqa: E402
 
 # What a connection, a commit, a batch or a segment needs now and then may be this part of the records. A body that comes in many
 # reads is gathered in a buffer that grows, which is some 15 allocations for its 500 lines.
 MOST = {"POST /log": 0.1, "POST /log, gzip": 0.1, "POST /log, zstd": 0.1, "POST /logs": 0.05, "framed TCP": 0.01}
 GROUPS = ("ingest", "delivery")
 TOPOLOGY = """sluice: 1
-daemon: {{ data: ./data }}
+daemon: { data: ./data }
 streams:
-  events: {{ durability: fsync, retain: {{ bytes: 4GiB }} }}
+  events: { durability: fsync, retain: { bytes: 4GiB } }
 sources:
-  api: {{ type: http, listen: "127.0.0.1:{http}", stream: events }}
-  modules: {{ type: tcp, listen: "127.0.0.1:{tcp}", stream: events }}
+  api: { type: http, listen: "127.0.0.1:0", stream: events }
+  modules: { type: tcp, listen: "127.0.0.1:0", stream: events }
 subscribers:
-  archive: {{ plugin: disk, streams: [ events ], config: {{ path: ./out, format: raw }} }}
+  archive: { plugin: disk, streams: [ events ], config: { path: ./out, format: raw } }
 """
 
 
 class Counted(Server):
     def __init__(self, sluice, tools, scratch):
-        self.port, self.tcp = free_port(), free_port()
         topology = scratch / "gate.yaml"
-        topology.write_text(TOPOLOGY.format(http=self.port, tcp=self.tcp))
+        topology.write_text(TOPOLOGY)
         self.counters = scratch / "counters"
         environment = {"LD_PRELOAD": str(tools / "malloc_count.so"), "SLUICE_MALLOC_COUNT": str(self.counters)}
         self.start([sluice, "run", "-c", topology], scratch / "log", environment)
+        ports = self.ports()
+        self.port, self.tcp = ports["api"], ports["modules"]
+
+    def ports(self):
+        """Where the sources listen, as the daemon's log has it: by the name of the source."""
+        found = {}
+        # The last line may not be whole yet.
+        for line in self.log.read_text(errors="replace").split("\n")[:-1]:
+            source, port = re.search(r"\bsource=(\S+)", line), re.search(r"\baddress=\S*:(\d+)", line)
+            if "listening" in line and source and port:
+                found[source[1]] = int(port[1])
+        return found
+
+    def answers(self):
+        """Both sources listen."""
+        return self.ports().keys() >= {"api", "modules"}
 
     def allocations(self):
         """Allocations since the start, by group of threads."""

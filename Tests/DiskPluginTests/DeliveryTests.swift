@@ -2,6 +2,7 @@ import CSluice
 import DiskSubscriber
 import Foundation
 import PluginTestSupport
+import TestSupport
 import Testing
 
 @Suite struct DeliveryTests {
@@ -130,6 +131,18 @@ import Testing
     first.end()
     #expect(second.instance.start() == SLU_OK)
     second.end()
+  }
+
+  @Test func aStoppedInstanceKeepsNobodyOutByWhatAChildThatHasNotExecdYetHasOfIt() throws {
+    let directory = TemporaryDirectory()
+    let first = Disk(in: directory)
+    #expect(first.start() == SLU_OK)
+    let copy = try #require(DescriptorCopy(of: first.path + "/.sluice-disk"))
+    first.end()
+    let second = Disk(in: directory)
+    #expect(second.start() == SLU_OK, "\(second.instance.error)")
+    second.end()
+    _ = copy
   }
 
   @Test func missingDirectoriesAreMade() {

@@ -1,6 +1,7 @@
 import CSluice
 import Foundation
 import PluginTestSupport
+import TestSupport
 import Testing
 
 @Suite struct SharedObjectTests {
@@ -9,7 +10,7 @@ import Testing
     .appendingPathComponent("libsluice-disk.so").path
 
   @Test func theSharedObjectExportsOneSymbol() throws {
-    let symbols = try run(["nm", "-D", "--defined-only", "--extern-only", library])
+    let symbols = try Command.run(["nm", "-D", "--defined-only", "--extern-only", library])
     #expect(symbols.status == 0, "\(symbols.output)")
     #expect(symbols.output.split(separator: "\n").map { $0.split(separator: " ").last } == ["sluice_module_v1"])
   }
@@ -24,11 +25,11 @@ import Testing
   @Test func aHostInCDrivesItAndTheKernelsSizeLimitLeavesWholeBatches() throws {
     let directory = TemporaryDirectory()
     let program = directory.path + "/drive_disk"
-    let built = try run(
+    let built = try Command.run(
       ["cc", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-o", program]
         + ["-I" + repositoryRoot + "/Sources/CSluice/include", repositoryRoot + "/Tests/Fixtures/drive_disk.c", "-ldl"])
     #expect(built.status == 0, "\(built.output)")
-    let driven = try run([program, library, directory.path + "/out"])
+    let driven = try Command.run([program, library, directory.path + "/out"])
     #expect(driven.status == 0)
     #expect(driven.output == "disk\n0 6500\n\(SLU_E_RETRYABLE) 6500\n0 13000\n")
   }

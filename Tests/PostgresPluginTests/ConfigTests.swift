@@ -2,6 +2,7 @@ import CSluice
 import Foundation
 import PluginTestSupport
 import PostgresSubscriber
+import TestSupport
 import Testing
 
 @Suite struct ConfigTests {
@@ -75,7 +76,7 @@ import Testing
     .appendingPathComponent("libsluice-postgres.so").path
 
   @Test func theSharedObjectExportsOneSymbol() throws {
-    let symbols = try run(["nm", "-D", "--defined-only", "--extern-only", library])
+    let symbols = try Command.run(["nm", "-D", "--defined-only", "--extern-only", library])
     #expect(symbols.output.split(separator: "\n").map { $0.split(separator: " ").last } == ["sluice_module_v1"])
   }
 

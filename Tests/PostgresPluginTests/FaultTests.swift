@@ -133,11 +133,16 @@ private func waitsForALock(_ sink: Sink) throws -> Bool {
     #expect(sink.start(#","statement_timeout":5000000000"#) == SLU_OK)
     let other = try otherSession(sink.server)
     try other.sql("BEGIN; LOCK TABLE \(sink.name)")
-    #expect(sink.deliver(three) == SLU_E_RETRYABLE)
+    var answer = sink.deliver(three)
+    // The client gives up two seconds behind the server. A machine that stands still for that long shows this, and nothing of
+    // the server's.
+    for _ in 0..<5 where answer == SLU_E_TIMEOUT { answer = sink.deliver(three) }
+    #expect(answer == SLU_E_RETRYABLE)
     #expect(
       sink.instance.error.contains("57014 canceling statement due to statement timeout"), "\(sink.instance.error)")
     try other.sql("ROLLBACK")
-    #expect(sink.deliver(three) == SLU_OK && sink.host.record.settled.isEmpty)
+    // Its statements have no more time than the one that waited.
+    #expect(eventually { sink.deliver(three) == SLU_OK } && sink.host.record.settled.isEmpty)
     #expect(try sink.rows() == ["1", "2", "3"])
     sink.end()
   }

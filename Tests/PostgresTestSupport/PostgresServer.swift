@@ -86,7 +86,8 @@ package final class PostgresServer: Sendable {
   @discardableResult
   package func sql(_ text: String) throws -> String {
     let answer = try Command.run(
-      [Self.tool("psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", socketURL(), "-c", text], in: directory)
+      [Self.tool("psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", socketURL(), "-c", text], in: directory,
+      environment: Self.environment)
     guard answer.status == 0 else { throw PostgresServerError(description: "\(text): \(answer.output)") }
     return answer.output.trimmingCharacters(in: .newlines)
   }
@@ -100,9 +101,15 @@ package final class PostgresServer: Sendable {
 
   // MARK: Processes
 
+  /// Without what libpq and the server look at.
+  private static let environment = ProcessInfo.processInfo.environment.filter {
+    !$0.key.hasPrefix("PG") && !$0.key.hasPrefix("LC_")
+  }
+
   private func asServer(_ command: [String]) throws {
     let user = getuid() == 0 ? ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] : []
-    let answer = try Command.run(user + [Self.tool(command[0])] + command.dropFirst(), in: directory)
+    let answer = try Command.run(
+      user + [Self.tool(command[0])] + command.dropFirst(), in: directory, environment: Self.environment)
     guard answer.status == 0 else {
       let log = (try? String(contentsOfFile: "\(directory)/log", encoding: .utf8)) ?? ""
       throw PostgresServerError(description: "\(command[0]): \(answer.output)\n\(log.suffix(2000))")

@@ -68,12 +68,11 @@ import Testing
   }
 
   @Test func aSubscriberThatWaitsForAFullerBatchStopsAtOnce() throws {
-    let rig = try SubscriberRig("recorder") { $0.batch.waitNanoseconds = 60_000_000_000 }
+    // Far longer than the stop may take.
+    let rig = try SubscriberRig("recorder") { $0.batch.waitNanoseconds = 3_600_000_000_000 }
     try rig.subscriber.start()
     rig.reader.append(["m0"])
-    let begin = Clock.monotonic()
-    #expect(rig.stop(seconds: 60) == .stopped)
-    #expect(Clock.monotonic() - begin < 10_000_000_000)
+    #expect(rig.stop() == .stopped)
     #expect(rig.messages.isEmpty && rig.reader.cursor == 1)
   }
 

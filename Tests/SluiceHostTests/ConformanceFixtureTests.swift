@@ -41,7 +41,7 @@ import Testing
     "A plugin whose deliver or stop never returns fails where it hangs, and the other rules go on",
     arguments: [("deaf", ["takes-batches"]), ("hanging", ["start-stop", "stop-after-failed-start"])])
   func hangs(name: String, rules: [String]) throws {
-    let findings = try Findings(Self.file(name), seconds: 10)
+    let findings = try Findings(Self.file(name), seconds: Dictionary(uniqueKeysWithValues: rules.map { ($0, 10) }))
     #expect(findings.failed == rules, "\(findings)")
     #expect(findings.reason(rules[0]).hasPrefix("did not come to an end within 10 s: "))
     #expect(findings.names(.passed).contains("create-bad-config"))
@@ -69,8 +69,9 @@ import Testing
     ])
   func ends(what: String, place: String, rule: String, how: String) throws {
     let misbehaviour = Misbehaviour(what: what, place: place)
-    let findings = try Findings(
-      Self.file(misbehaviour.kind, misbehaviour), rules: [rule], seconds: how.hasPrefix("did not") ? 10 : nil)
+    // Whoever looks at the file hangs, too.
+    let seconds = how.hasPrefix("did not") ? [rule: 10, RuleRequest.look: 10] : [:]
+    let findings = try Findings(Self.file(misbehaviour.kind, misbehaviour), rules: [rule], seconds: seconds)
     #expect(findings.failed == [rule] && findings.reason(rule).contains(how), "\(findings)")
   }
 
@@ -171,12 +172,7 @@ import Testing
     let end = RuleProcess(executable: runner, seconds: 30).run(request.json.canonicalText)
     #expect(end.verdict == .fail("a child process still runs"))
     // Its child had the folder for its working directory, and needs a moment to die.
-    let deadline = Clock.monotonic() + 10_000_000_000
-    let pause = Doorbell()
-    while !Self.processes(in: scratch).isEmpty, Clock.monotonic() < deadline {
-      pause.wait(until: Clock.monotonic() + 1_000_000)
-    }
-    #expect(Self.processes(in: scratch).isEmpty)
+    #expect(eventually { Self.processes(in: scratch).isEmpty })
   }
 
   /// Those that have this working directory.

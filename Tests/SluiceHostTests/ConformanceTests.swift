@@ -8,10 +8,11 @@ import Testing
 struct Findings: CustomStringConvertible {
   var outcomes: [RuleOutcome]
 
-  /// `seconds`: what a rule may take that would hang for ever.
-  init(_ file: String, config: String = "{}", rules: [String] = [], place: PluginPlace = .thread, seconds: Int? = nil)
-    throws
-  {
+  /// `seconds`: what rules may take that would hang for ever.
+  init(
+    _ file: String, config: String = "{}", rules: [String] = [], place: PluginPlace = .thread,
+    seconds: [String: Int] = [:]
+  ) throws {
     let suite = try ConformanceSuite(file: file, config: try JSONValue(parsing: config), place: place, seconds: seconds)
     outcomes = suite.run(ConformanceRule.selection(rules, in: place))
   }

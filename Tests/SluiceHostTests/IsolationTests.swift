@@ -78,8 +78,9 @@ import Testing
     "A crash, an exit, a closed socket or a wild write ends the process only: it is said, started anew, and goes on")
   func crashes() throws {
     for (what, said) in [
-      ("crash", "SIGSEGV"), ("leave", "status 3"), ("scribble", "SIGSEGV"),
-      ("close_all", "ended by itself with status 0"),
+      ("crash", ["SIGSEGV"]), ("leave", ["status 3"]), ("scribble", ["SIGSEGV"]),
+      // It ends for its closed socket; the daemon says the other where the machine does not let it in time.
+      ("close_all", ["ended by itself with status 0", "closed its socket and was killed"]),
     ] {
       let misbehaviour = Misbehaviour(what: what, place: "in_deliver")
       let rig = try SubscriberRig(misbehaviour.kind, isIsolated: true, misbehaving: misbehaviour)
@@ -89,7 +90,9 @@ import Testing
       rig.reader.append(["m3"])
       #expect(rig.reader.waitUntilSettled(below: 5))
       #expect(rig.stop() == .stopped)
-      #expect(rig.log.all.contains { $0.contains("instance ended") && $0.contains(said) }, "\(what): \(rig.log.all)")
+      #expect(
+        rig.log.all.contains { $0.contains("instance ended") && said.contains(where: $0.contains) },
+        "\(what): \(rig.log.all)")
       #expect(rig.letters.letters.map(\.lsn) == [2] && rig.letters.letters.first?.cause == .crash, "\(what)")
       #expect(Set(rig.messages.map(\.lsn)) == [1, 3, 4])
     }

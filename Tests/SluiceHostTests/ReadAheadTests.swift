@@ -14,7 +14,7 @@ import Testing
       try rig.subscriber.start()
       #expect(eventually { rig.seen == ["blocking"] && rig.reader.reads == reads && rig.reader.pinCount == pins })
       #expect(rig.reader.cursor == 1 && rig.subscriber.status.counts.delivered == 4, "the second is not in the books")
-      #expect(rig.stop(seconds: 4) == .stopped)
+      #expect(rig.stopInterrupting() == .stopped)
       #expect(rig.reader.pinCount == 0)
     }
   }
@@ -25,7 +25,7 @@ import Testing
     rig.reader.append(numbered: 0..<7)
     try rig.subscriber.start()
     #expect(eventually { rig.seen == ["blocking"] })
-    #expect(rig.stop(seconds: 4) == .stopped)
+    #expect(rig.stopInterrupting() == .stopped)
     #expect(rig.reader.reads == [4])
   }
 

@@ -61,6 +61,39 @@ final class SubscriberRig {
   func stop(seconds: Int64 = 120) -> SubscriberInstance.StopOutcome {
     subscriber.stop(deadline: Clock.monotonic() + seconds * 1_000_000_000)
   }
+
+  /// Its end, with an interrupt for the call that it is in as soon as that has begun: nothing hangs on how long it takes.
+  func stopInterrupting() -> SubscriberInstance.StopOutcome? {
+    let stopping = Stopping(subscriber)
+    stopping.begin(seconds: 120)
+    _ = eventually { subscriber.shared.isStopping }
+    subscriber.interrupt()
+    return stopping.outcome
+  }
+}
+
+/// The end of a subscriber, on a thread of its own.
+final class Stopping: Sendable {
+  private let subscriber: SubscriberInstance
+  private let thread = Mutex<OSThread?>(nil)
+  private let result = Mutex<SubscriberInstance.StopOutcome?>(nil)
+
+  init(_ subscriber: SubscriberInstance) { self.subscriber = subscriber }
+
+  func begin(seconds: Int64) {
+    thread.withLock {
+      $0 = OSThread(name: "stopping") { [self] in
+        let outcome = subscriber.stop(deadline: Clock.monotonic() + seconds * 1_000_000_000)
+        result.withLock { $0 = outcome }
+      }
+    }
+  }
+
+  /// Waits for it.
+  var outcome: SubscriberInstance.StopOutcome? {
+    thread.withLock { $0 }?.join()
+    return result.withLock { $0 }
+  }
 }
 
 /// Keeps dead letters; can refuse them for a while.

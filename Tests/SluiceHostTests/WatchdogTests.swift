@@ -152,27 +152,3 @@ import Testing
     #expect(rig.stop() == .stopped)
   }
 }
-
-/// The end of a subscriber, on a thread of its own.
-private final class Stopping: Sendable {
-  private let subscriber: SubscriberInstance
-  private let thread = Mutex<OSThread?>(nil)
-  private let result = Mutex<SubscriberInstance.StopOutcome?>(nil)
-
-  init(_ subscriber: SubscriberInstance) { self.subscriber = subscriber }
-
-  func begin(seconds: Int64) {
-    thread.withLock {
-      $0 = OSThread(name: "stopping") { [self] in
-        let outcome = subscriber.stop(deadline: Clock.monotonic() + seconds * 1_000_000_000)
-        result.withLock { $0 = outcome }
-      }
-    }
-  }
-
-  /// Waits for it.
-  var outcome: SubscriberInstance.StopOutcome? {
-    thread.withLock { $0 }?.join()
-    return result.withLock { $0 }
-  }
-}

@@ -212,23 +212,28 @@ struct DrainTests {
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let (stream, logger) = (FakeStream(.memory), Logger(label: "test"))
     let socket = try ListeningSocket(host: "127.0.0.1", port: 0)
+    // None is to be over by its time while the pool that this test runs on has no thread for it.
+    let limitSeconds = 3600
     let source: any IngestSource
     switch kind {
     case "http":
       var options = HTTPSourceOptions(name: "api")
       options.tls = material
+      options.headerSeconds = limitSeconds
       let http = HTTPSource(options, stream: stream, group: group, endpoints: FakeEndpoints(), logger: logger)
       _ = try await http.start(on: socket)
       source = http
     case "tcp":
       var options = TCPSourceOptions(name: "modules")
       options.tls = material
+      options.tlsHandshakeNanoseconds = Int64(limitSeconds) * 1_000_000_000
       let framed = TCPSource(options, stream: stream, group: group, logger: logger)
       _ = try await framed.start(on: socket)
       source = framed
     default:
       var options = LinesSourceOptions(name: "text", topic: "")
       options.tls = material
+      options.tlsHandshakeNanoseconds = Int64(limitSeconds) * 1_000_000_000
       let lines = LinesSource(options, stream: stream, group: group, logger: logger)
       _ = try await lines.start(on: socket)
       source = lines

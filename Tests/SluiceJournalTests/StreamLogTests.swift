@@ -1,4 +1,5 @@
 import SluiceCore
+import TestSupport
 import Testing
 
 @testable import SluiceJournal
@@ -76,6 +77,15 @@ struct StreamLogTests {
     #expect(error?.message.contains("\(ProcessInfoForTests.pid)") == true)
     log.close()
     try StreamLog.open(directory.options()).close()
+  }
+
+  @Test("can be opened anew at once while a child that has not exec'd yet has a copy of its lock's descriptor")
+  func isUnlocked() throws {
+    let log = try StreamLog.open(directory.options())
+    let copy = try #require(DescriptorCopy(of: directory.path + "/LOCK"))
+    log.close()
+    try StreamLog.open(directory.options()).close()
+    _ = copy
   }
 
   @Test("goes on over many segments, and a reader that starts late reads them from disk")

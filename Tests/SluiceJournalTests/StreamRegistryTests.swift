@@ -356,6 +356,7 @@ private struct FailingStorage: LogStorage {
   }
   func size(_ handle: Int32) throws(IOFault) -> Int { try real.size(handle) }
   func lock(_ handle: Int32) throws(IOFault) -> Bool { try real.lock(handle) }
+  func unlock(_ handle: Int32) { real.unlock(handle) }
   func rename(_ from: String, to: String, _ now: StoragePoint) throws(IOFault) {
     try check(now, .rename)
     try real.rename(from, to: to, now)

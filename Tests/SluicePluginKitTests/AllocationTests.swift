@@ -3,6 +3,7 @@ import Foundation
 import Glibc
 import PluginTestSupport
 import SluicePluginKit
+import TestSupport
 import Testing
 
 /// Takes everything, and looks at it.
@@ -36,9 +37,9 @@ private let module = SubscriberModule(name: "reader", version: "1", [Reader.self
     let directory = TemporaryDirectory()
     let library = "\(directory.path)/malloc_count.so"
     let source = "\(repositoryRoot)/Tests/Benchmarks/malloc_count.c"
-    let compiled = try run(["cc", "-O2", "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", library, source])
+    let compiled = try Command.run(["cc", "-O2", "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", library, source])
     try #require(compiled.status == 0, "\(compiled.output)")
-    let counted = try run([
+    let counted = try Command.run([
       "env", "LD_PRELOAD=\(library)", "\(AllocationTests.variable)=\(directory.path)/counters",
       CommandLine.arguments[0],
       "--testing-library", "swift-testing", "--filter", "acknowledgedMessages",

@@ -43,6 +43,8 @@ private let first = FakeBatch.firstToken
           "5 web|k|api|look|\(covered)|trace=abc", "6 web||api|second||",
           "events \(FakeBatch.uuid) 5...6 copied \(!isLeased)",
         ])
+      // A lease goes back behind its batch's verdicts, on the instance's thread: this waits for both.
+      #expect(play.instance.drain() == SLU_OK)
       #expect(play.host.record.released == (isLeased ? [99] : []))
       play.end()
       withExtendedLifetime(batch) {}

@@ -1,6 +1,7 @@
 import CSluice
 import Foundation
 import PluginTestSupport
+import TestSupport
 import Testing
 
 @Suite struct DocumentationTests {
@@ -28,7 +29,7 @@ import Testing
     let sources = try #require(FileManager.default.enumerator(atPath: kit)).compactMap { $0 as? String }
       .filter { $0.hasSuffix(".swift") }.map { "\(kit)/\($0)" }
     let library = "\(directory)/libsluice-bytecount.so"
-    let built = try run(
+    let built = try Command.run(
       ["swiftc", "-swift-version", "6", "-parse-as-library", "-suppress-warnings", "-emit-library"]
         + ["-module-name", "SluicePluginKit", "-I\(repositoryRoot)/Sources/CSluice/include", "-o", library]
         + sources + files)

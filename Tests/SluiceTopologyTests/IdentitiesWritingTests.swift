@@ -1,6 +1,7 @@
 import Glibc
 import SluiceCore
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import SluiceTopology
@@ -118,6 +119,17 @@ struct IdentitiesWritingTests {
       return
     }
     #expect(found.map(\.name) == ["a"])
+  }
+
+  @Test("A change that is done keeps nobody out by what a child that has not exec'd yet has of its lock")
+  func isUnlocked() throws {
+    let directory = try TemporaryDirectory()
+    let path = try file(directory)
+    let copy = try IdentitiesFile.update(path) { _ in try #require(DescriptorCopy(of: path + ".lock")) }
+    let lock = open(path + ".lock", O_RDWR | O_CLOEXEC)
+    defer { close(lock) }
+    #expect(flock(lock, LOCK_EX | LOCK_NB) == 0)
+    _ = copy
   }
 
   @Test("Who reads while others write sees a whole file, and never an older one than before")

@@ -4,6 +4,7 @@ import PluginTestSupport
 import SluiceCore
 import StdoutSubscriber
 import Synchronization
+import TestSupport
 import Testing
 
 /// Reads on a thread of its own until the end; `text` waits for it.
@@ -124,7 +125,7 @@ private final class Reader: Sendable {
   @Test func theSharedObjectExportsOneSymbolAndDescribesTheKind() throws {
     let library = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
       .appendingPathComponent("libsluice-stdout.so").path
-    let symbols = try run(["nm", "-D", "--defined-only", "--extern-only", library])
+    let symbols = try Command.run(["nm", "-D", "--defined-only", "--extern-only", library])
     #expect(symbols.output.split(separator: "\n").map { $0.split(separator: " ").last } == ["sluice_module_v1"])
     let module = try #require(loadModule(library)?.pointee)
     #expect(try #require(module.subscribers[0]).pointee.kind.string == "stdout")

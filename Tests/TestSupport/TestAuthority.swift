@@ -88,18 +88,7 @@ package struct TestAuthority {
   private static let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
 
   package func openssl(_ arguments: [String]) throws {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = ["openssl"] + arguments
-    process.currentDirectoryURL = URL(fileURLWithPath: folder)
-    let output = Pipe()
-    process.standardOutput = output
-    process.standardError = output
-    try process.run()
-    let text = output.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
-    guard process.terminationStatus == 0 else {
-      throw Failure(text: "openssl \(arguments.first ?? ""): \(String(decoding: text, as: UTF8.self))")
-    }
+    let (status, output) = try Command.run(["openssl"] + arguments, in: folder)
+    guard status == 0 else { throw Failure(text: "openssl \(arguments.first ?? ""): \(output)") }
   }
 }

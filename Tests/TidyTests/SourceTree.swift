@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 
 /// The checkout that this test was built from.
 enum SourceTree {
@@ -14,9 +15,9 @@ enum SourceTree {
   static func trackedFiles() throws -> [String] { try git("ls-files") }
 
   static func git(_ arguments: String...) throws -> [String] {
-    let output = try run(["git", "-c", "safe.directory=*", "-c", "core.quotePath=off", "-C", root] + arguments)
-    guard output.status == 0 else { throw TidyError(message: "git \(arguments[0]) failed: \(output.text)") }
-    return output.text.split(separator: "\n").map(String.init)
+    let output = try Command.run(["git", "-c", "safe.directory=*", "-c", "core.quotePath=off", "-C", root] + arguments)
+    guard output.status == 0 else { throw TidyError(message: "git \(arguments[0]) failed: \(output.output)") }
+    return output.output.split(separator: "\n").map(String.init)
   }
 
   /// The text of a file, or nil if it is not text.
@@ -28,22 +29,6 @@ enum SourceTree {
   static func exists(_ path: String) -> Bool { FileManager.default.fileExists(atPath: root + "/" + path) }
 
   static func isExecutable(_ path: String) -> Bool { FileManager.default.isExecutableFile(atPath: root + "/" + path) }
-
-  /// Runs a program found in PATH to its end; its standard output and error together.
-  static func run(_ command: [String]) throws -> (status: Int32, text: String) {
-    let process = Process()
-    process.executableURL = URL(filePath: "/usr/bin/env")
-    process.arguments = command
-    process.currentDirectoryURL = URL(filePath: root)
-    let pipe = Pipe()
-    process.standardOutput = pipe
-    process.standardError = pipe
-    process.standardInput = FileHandle.nullDevice
-    try process.run()
-    let data = try pipe.fileHandleForReading.readToEnd() ?? Data()
-    process.waitUntilExit()
-    return (process.terminationStatus, String(decoding: data, as: UTF8.self))
-  }
 }
 
 struct TidyError: Error, CustomStringConvertible {

@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 /// The house rules, enforced on the tree that this test was built from.
@@ -156,9 +157,9 @@ struct TidyTests {
   }
 
   @Test func swiftFormatHasNothingToSay() throws {
-    let output = try SourceTree.run(
-      ["swift", "format", "lint", "--strict", "--parallel", "--recursive"] + TidyTables.formatted)
-    let nothing = output.status == 0 && output.text.isEmpty
-    #expect(nothing, "run scripts/format, then look at what is left:\n\(output.text)")
+    let output = try Command.run(
+      ["swift", "format", "lint", "--strict", "--parallel", "--recursive"] + TidyTables.formatted, in: SourceTree.root)
+    let nothing = output.status == 0 && output.output.isEmpty
+    #expect(nothing, "run scripts/format, then look at what is left:\n\(output.output)")
   }
 }

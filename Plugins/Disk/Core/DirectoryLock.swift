@@ -50,7 +50,11 @@ final class DirectoryLock {
   }
 
   func close() {
-    if fd >= 0 { _ = Glibc.close(fd) }
+    if fd >= 0 {
+      // A child that is being started has a copy of the descriptor until its exec, and would keep the lock for that long.
+      _ = flock(fd, LOCK_UN)
+      _ = Glibc.close(fd)
+    }
     fd = -1
   }
 }

@@ -34,16 +34,16 @@ package struct ConformanceSuite {
   private let config: String
   private let runner: String
   private let scratch: String
-  private let seconds: Int?
+  private let seconds: [String: Int]
   private let place: PluginPlace
   /// In the order in which they stand in the module; empty when its tables can't be read.
   package let kinds: [String]
 
   /// Looks at the file. `config`: JSON, an object; defaults are filled in. `kind`: only this one. `runner`: the program that is
-  /// `sluice`. `seconds`: what every rule may take; nil: what each says. `place`: where the plugin's instances run.
+  /// `sluice`. `seconds`: what rules of these names may take, instead of what they say. `place`: where the plugin's instances run.
   package init(
     file path: String, kind: String? = nil, config: JSONValue, place: PluginPlace = .thread,
-    runner: String? = PluginLibrary.builtInRunner, seconds: Int? = nil
+    runner: String? = PluginLibrary.builtInRunner, seconds: [String: Int] = [:]
   ) throws(Failure) {
     guard let runner else { throw .noRunner }
     guard let resolved = realpath(path, nil) else { throw .noFile(String(cString: strerror(errno))) }
@@ -64,8 +64,10 @@ package struct ConformanceSuite {
     let request = RuleRequest(
       rule: RuleRequest.look, file: file, name: path, kind: "", config: self.config, directory: scratch)
     let look = ModuleLook(
-      RuleProcess(executable: runner, seconds: seconds ?? Limits.conformanceRuleSeconds).run(request.json.canonicalText)
-        .verdict)
+      RuleProcess(executable: runner, seconds: seconds[RuleRequest.look] ?? Limits.conformanceRuleSeconds).run(
+        request.json.canonicalText
+      )
+      .verdict)
     if let fault = look.fault, fault.code == .notLoadable {
       Paths.remove(scratch)
       throw .notLoadable(fault)
@@ -116,7 +118,8 @@ package struct ConformanceSuite {
     defer { Paths.remove(directory) }
     let request = RuleRequest(
       rule: rule.name, file: file, name: name, kind: kind, config: config, place: place, directory: directory)
-    let end = RuleProcess(executable: runner, seconds: seconds ?? rule.seconds).run(request.json.canonicalText)
+    let end = RuleProcess(executable: runner, seconds: seconds[rule.name] ?? rule.seconds).run(
+      request.json.canonicalText)
     return RuleOutcome(
       rule: rule, kind: kind, status: end.verdict.status, reason: end.verdict.reason, nanoseconds: end.nanoseconds)
   }

@@ -18,6 +18,7 @@ package struct LinesSourceOptions: Sendable {
   package var maxHeldBytes = Limits.maxHeldBytes
   /// Nil: connections are plain.
   package var tls: TLSMaterial?
+  package var tlsHandshakeNanoseconds = Limits.tlsHandshakeNanoseconds
   /// That of the source whose place this one takes.
   package var load = SourceLoad()
 
@@ -66,7 +67,7 @@ package final class LinesSource: IngestSource {
     self.settings = settings
     self.group = group
     self.logger = logger
-    tls = options.tls.map { ServerTLS($0, handshakeNanoseconds: Limits.tlsHandshakeNanoseconds) }
+    tls = options.tls.map { ServerTLS($0, handshakeNanoseconds: options.tlsHandshakeNanoseconds) }
     loops = group.makeIterator().map { LinesLoop(eventLoop: $0, settings: settings) }
   }
 

@@ -17,6 +17,7 @@ package struct TCPSourceOptions: Sendable {
   package var software = "sluice"
   /// Nil: connections are plain.
   package var tls: TLSMaterial?
+  package var tlsHandshakeNanoseconds = Limits.tlsHandshakeNanoseconds
   /// That of the source whose place this one takes.
   package var load = SourceLoad()
 

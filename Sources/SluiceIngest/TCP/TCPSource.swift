@@ -21,7 +21,7 @@ package final class TCPSource: IngestSource {
     self.settings = settings
     self.group = group
     self.logger = logger
-    tls = options.tls.map { ServerTLS($0, handshakeNanoseconds: Limits.tlsHandshakeNanoseconds) }
+    tls = options.tls.map { ServerTLS($0, handshakeNanoseconds: options.tlsHandshakeNanoseconds) }
     loops = group.makeIterator().map { TCPLoop(eventLoop: $0, settings: settings, counters: TCPCounters()) }
   }
 
