@@ -231,6 +231,8 @@ package enum Limits {
   package static let overdueCallNanoseconds: Int64 = 1_000_000_000
   /// When a thread is asked for again of which there was none to be had.
   package static let threadRetryNanoseconds: Int64 = 100_000_000
+  /// What a thread has for handlers of signals, when its own stack is used up: a runtime in a plugin runs its own there, too.
+  package static let signalStackBytes = 64 << 10
   /// Bytes that one instance may keep pinned by leases.
   package static let pluginLeaseBytes = 16 << 20
   package static let maxPluginLeases = 1024
