@@ -194,6 +194,10 @@ package enum Limits {
 
   // MARK: Plugins
 
+  /// A plugin's time is counted in slices of this length, and a longer one as one: what a machine that stands still takes away is
+  /// not the plugin's. Not shorter, or on a busy machine most of a slice is waiting for the processor.
+  package static let runningSliceNanoseconds: Int64 = 100_000_000
+
   package static let maxPluginSchemaBytes = 256 << 10
   package static let maxPluginConfigBytes = 1 << 20
   package static let maxPluginLogMessageBytes = 8 << 10
