@@ -194,6 +194,10 @@ package enum Limits {
 
   // MARK: Plugins
 
+  /// A plugin's time is counted in slices of this length, and a longer one as one: what a machine that stands still takes away is
+  /// not the plugin's. Not shorter, or on a busy machine most of a slice is waiting for the processor.
+  package static let runningSliceNanoseconds: Int64 = 100_000_000
+
   package static let maxPluginSchemaBytes = 256 << 10
   package static let maxPluginConfigBytes = 1 << 20
   package static let maxPluginLogMessageBytes = 8 << 10
@@ -231,6 +235,8 @@ package enum Limits {
   package static let overdueCallNanoseconds: Int64 = 1_000_000_000
   /// When a thread is asked for again of which there was none to be had.
   package static let threadRetryNanoseconds: Int64 = 100_000_000
+  /// What a thread has for handlers of signals, when its own stack is used up: a runtime in a plugin runs its own there, too.
+  package static let signalStackBytes = 64 << 10
   /// Bytes that one instance may keep pinned by leases.
   package static let pluginLeaseBytes = 16 << 20
   package static let maxPluginLeases = 1024

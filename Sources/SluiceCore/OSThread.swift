@@ -42,6 +42,7 @@ package final class OSThread: Sendable {
       { argument in
         let start = Unmanaged<Start>.fromOpaque(argument!).takeRetainedValue()
         csluice_name_thread(start.name)
+        CrashReport.prepareThread()
         start.body()
         return nil
       }, box.toOpaque())

@@ -1,12 +1,13 @@
 /* One misbehaviour at a time: -DMISBEHAVE=crash -DWHERE=in_deliver, and the kind's name as -DKIND="…".
- *   crash, spin, sleep_for_ever, leave (ends the process with status 3), leak, hoard (asks for memory until there is none,
+ *   crash, recurse (until the stack is used up), spin, sleep_for_ever, leave (ends the process with status 3), leak, hoard (asks for memory until there is none,
  *   and uses that), babble and rant (print without end), prattle (to the host's log), scribble (into a record), overrun (writes
  *   behind a batch), close_all (descriptors), rant_from_afar (leaves with status 3, and something behind in a session of its
  *   own that prints without end), bear (a process that sleeps), cling (sleeps, and takes back that the kernel ends it with the
  *   daemon), share (takes shared memory without end); what bear and cling leave holds the lock on a file "held"
  * at load, in the entry, in create, start, deliver, drain, stop, destroy, validate, flush, gap, reconfigure, in the create of
  * every instance but the first, or of the second alone, in an interrupt of a deliver that sleeps for ever, or on a second thread. In deliver only records with
- * "bad" in them set it off; there also while there is a file "stuck". With -DHANDLES it has a handler of its own for SIGSEGV, from create on. */
+ * "bad" in them set it off; there also while there is a file "stuck"; those are never taken if it is to do so in gap. With
+ * -DHANDLES it has a handler of its own for SIGSEGV, from create on, which ends the process with status 11. */
 #include "fixture.h"
 
 #include <fcntl.h>
@@ -20,6 +21,11 @@ enum { at_load = 1, in_entry, in_create, in_start, in_deliver, in_drain, in_stop
        in_flush, in_gap, in_reconfigure, in_create_again, in_create_once, in_interrupt, in_deliver_while_stuck };
 
 static void crash(void) { *(volatile int *)8 = 1; }
+static int descend(volatile int *from) {
+  volatile int here[64] = {*from};
+  return *from < 0 ? 0 : descend(here) + here[0];
+}
+static void recurse(void) { volatile int from = 0; descend(&from); }
 static void spin(void) { for (volatile int i = 0;; i++) { } }
 static void sleep_for_ever(void) { for (;;) { pause(); } }
 static void leave(void) { _exit(3); }
@@ -95,7 +101,8 @@ static slu_rc create(const slu_subscriber *kind, const slu_host *host, slu_bytes
   if (WHERE == in_create || (WHERE == in_create_again && has_seen(host))) { misbehave(); }
   if (WHERE == in_create_once && has_seen(host)) { misbehave_once(host); }
 #ifdef HANDLES
-  signal(SIGSEGV, handle);
+  struct sigaction action = {.sa_handler = handle, .sa_flags = SA_ONSTACK};
+  sigaction(SIGSEGV, &action, NULL);
 #endif
   return fixture_create(kind, host, config, instance, error);
 }
@@ -123,6 +130,7 @@ static slu_rc deliver(void *instance, const slu_batch *batch, slu_error *error) 
     if (!memmem(m->payload.ptr, m->payload.len, "bad", 3)) { continue; }
     if (WHERE == in_deliver || (WHERE == in_deliver_while_stuck && has(the_host, "stuck"))) { misbehave(); }
     if (WHERE == in_interrupt) { sleep_for_ever(); }
+    if (WHERE == in_gap) { return SLU_E_RETRYABLE; }
     if (WHERE == in_create_again || (WHERE == in_create_once && !has(the_host, "once"))) { return SLU_E_FATAL; }
     if (WHERE == on_thread && !self->flag) {
       self->flag = 1;
@@ -180,7 +188,7 @@ static void interrupt(void *instance) {
 }
 
 void (*const misbehaving_unused[])(void) = {
-    crash, abort, spin, sleep_for_ever, leave, leak, hoard, babble, rant, prattle, scribble, overrun, close_all,
+    crash, abort, recurse, spin, sleep_for_ever, leave, leak, hoard, babble, rant, prattle, scribble, overrun, close_all,
     bear, cling, rant_from_afar, share};
 
 static const slu_subscriber the_kind = {

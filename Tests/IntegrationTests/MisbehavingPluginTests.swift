@@ -115,7 +115,11 @@ import Testing
     ("crash", "in_create", [], false), ("crash", "in_start", [], false), ("crash", "in_deliver", [], false),
     ("crash", "in_stop", [], false), ("crash", "in_destroy", [], false), ("crash", "on_thread", [], false),
     ("crash", "in_deliver", ["-DHANDLES"], false), ("crash", "on_thread", [], true), ("crash", "in_create", [], true),
-    ("crash", "in_deliver", [], true), ("abort", "in_deliver", [], false),
+    ("crash", "in_deliver", [], true), ("abort", "in_deliver", [], false), ("crash", "in_drain", [], false),
+    ("crash", "in_flush", [], false), ("crash", "in_gap", [], false), ("crash", "in_reconfigure", [], false),
+    ("crash", "in_interrupt", [], false), ("recurse", "in_create", [], false), ("recurse", "in_deliver", [], false),
+    ("recurse", "in_destroy", [], false), ("recurse", "in_interrupt", [], false),
+    ("recurse", "in_deliver", ["-DHANDLES"], false), ("overrun", "in_deliver", [], false),
   ]
 
   @Test(
@@ -128,7 +132,13 @@ import Testing
     try compile(
       "Tests/FixturePlugins/misbehaving.c", to: plugin,
       ["-fvisibility=hidden", "-D_GNU_SOURCE", "-I\(Products.repository)/Sources/CSluice/include"] + arguments)
-    try expectLastWords(of: plugin, in: folder, isReloaded: isReloaded)
+    let isAsked = place == "in_flush" || place == "in_reconfigure"
+    let settings = [
+      "in_interrupt": ", ack_deadline: 50ms",
+      "in_gap": ", retry: { first: 5ms, max: 50ms }, max_lag: { records: 1, then: gap }",
+    ]
+    try expectLastWords(
+      of: plugin, in: folder, isReloaded: isReloaded, settings[place] ?? "", reconfigured: isAsked)
   }
 
   @Test("The last words of a daemon that a plugin's C++ exception ends name the plugin")
@@ -168,16 +178,27 @@ import Testing
     return flock(file, LOCK_EX | LOCK_NB) != 0
   }
 
-  /// Starts it, or brings it with a reload, gives it what makes it crash, and ends it.
-  private func expectLastWords(of plugin: String, in folder: TemporaryFolder, isReloaded: Bool) throws {
-    let topology = spine(folder, subscribers: isReloaded ? "" : subscriber(plugin))
+  /// Starts it, or brings it with a reload, gives it what makes it crash, and if need be another config, and ends it.
+  private func expectLastWords(
+    of plugin: String, in folder: TemporaryFolder, isReloaded: Bool, _ more: String = "", reconfigured: Bool = false
+  ) throws {
+    let topology = spine(folder, subscribers: isReloaded ? "" : subscriber(plugin, more))
     let process = Daemon.spawn(topology: topology)
     if let daemon = Daemon(awaiting: process, isExpected: false) {
       if isReloaded {
-        _ = spine(folder, subscribers: subscriber(plugin))
+        _ = spine(folder, subscribers: subscriber(plugin, more))
         _ = reload(folder)
       }
-      if let connection = HTTPConnection(port: daemon.port) { _ = connection.post(#"{"message":"bad"}"#) }
+      // More than one, since a gap takes some.
+      if let connection = HTTPConnection(port: daemon.port) {
+        _ = connection.post(#"[{"message":"bad"},{"message":"bad"},{"message":"bad"}]"#, path: "/logs")
+      }
+      if reconfigured {
+        let seen = "\(folder.path)/data/plugins/far/seen"
+        #expect(eventually { (try? String(contentsOfFile: seen, encoding: .utf8))?.contains("bad") == true })
+        _ = spine(folder, subscribers: subscriber(plugin, more + ", config: { n: 1 }"))
+        _ = reload(folder)
+      }
       if !eventually(within: 3, { process.output.contains { $0.contains("sluice: a crash") } }) {
         // Those that crash at the end.
         process.send(SIGTERM)

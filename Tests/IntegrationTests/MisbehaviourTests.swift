@@ -26,8 +26,11 @@ struct Misdeed: Sendable, CustomTestStringConvertible {
 
   var testDescription: String { name }
 
-  static func misbehaving(_ what: String, _ place: String, _ end: End, _ said: String) -> Misdeed {
-    Misdeed(options: ["-DMISBEHAVE=\(what)", "-DWHERE=\(place)"], name: "\(what) \(place)", said: said, end: end)
+  static func misbehaving(
+    _ what: String, _ place: String, _ end: End, _ said: String, _ more: String...
+  ) -> Misdeed {
+    Misdeed(
+      options: ["-DMISBEHAVE=\(what)", "-DWHERE=\(place)"] + more, name: "\(what) \(place)", said: said, end: end)
   }
 
   static func table(_ name: String, _ end: End, _ said: String) -> Misdeed {
@@ -55,6 +58,8 @@ struct Misdeed: Sendable, CustomTestStringConvertible {
   static let whileItRuns = [
     misbehaving("crash", "in_deliver", .shown, "SIGSEGV (a bad memory access)"),
     misbehaving("crash", "on_thread", .shown, "SIGSEGV (a bad memory access)"),
+    misbehaving("recurse", "in_deliver", .shown, "SIGSEGV (a bad memory access)"),
+    misbehaving("recurse", "in_deliver", .shown, "ended by itself with status 11", "-DHANDLES"),
     misbehaving("leave", "in_deliver", .shown, "ended by itself with status 3"),
     misbehaving("scribble", "in_deliver", .shown, "SIGSEGV (a bad memory access)"),
     misbehaving("overrun", "in_deliver", .shown, "SIGSEGV (a bad memory access)"),

@@ -95,6 +95,27 @@ extension OSThreadTests {
     let error = #expect(throws: OSThread.Failure.self) { try OSThread(starting: "huge", stackBytes: 1 << 47) {} }
     #expect(error?.description.hasPrefix("no thread can be started: ") == true)
   }
+
+  @Test("Each thread has a stack for handlers of signals with nothing below it, which is gone when the thread is")
+  func signalStack() {
+    let stacks = (0..<16).map { _ in
+      let seen = Mutex<(at: UInt, bytes: Int, flags: Int32)>((0, 0, 0))
+      OSThread(name: "stacked") {
+        var stack = stack_t()
+        sigaltstack(nil, &stack)
+        seen.withLock { $0 = (UInt(bitPattern: stack.ss_sp), stack.ss_size, stack.ss_flags) }
+      }.join()
+      return seen.withLock { $0 }
+    }
+    #expect(stacks.allSatisfy { $0.at != 0 && $0.bytes == Limits.signalStackBytes && $0.flags == 0 })
+    // Somebody else may have got the memory of some.
+    #expect(stacks.contains { !isMapped($0.at) })
+  }
+
+  private func isMapped(_ address: UInt) -> Bool {
+    var isThere: UInt8 = 0
+    return mincore(UnsafeMutableRawPointer(bitPattern: address), 1, &isThere) == 0
+  }
 }
 
 struct ClockTests {

@@ -20,7 +20,7 @@ import Testing
     #expect(rig.reader.waitUntilSettled(below: 2, seconds: 60))
     let wanted = Reconfiguration(#"{"n":2}"#)
     rig.subscriber.submit(wanted)
-    #expect(wanted.wait(until: Clock.monotonic()) == nil, "the plugin waits for the pipe, or has not been asked yet")
+    #expect(wanted.wait(for: 0) == nil, "the plugin waits for the pipe, or has not been asked yet")
     // Returns when the plugin reads from it.
     close(open(gate, O_WRONLY | O_CLOEXEC))
     unlink(gate)
@@ -46,10 +46,10 @@ import Testing
   @Test("The rows of the table of a config that is offered")
   func rows() {
     let answered = Reconfiguration("{}")
-    #expect(answered.answer(.needsNew) && answered.wait(until: 0) == .needsNew)
-    #expect(!answered.answer(.applied) && answered.wait(until: 0) == .needsNew)
+    #expect(answered.answer(.needsNew) && answered.wait(for: 0) == .needsNew)
+    #expect(!answered.answer(.applied) && answered.wait(for: 0) == .needsNew)
     let abandoned = Reconfiguration("{}")
-    #expect(abandoned.wait(until: 0) == nil && !abandoned.answer(.applied) && abandoned.wait(until: 0) == nil)
+    #expect(abandoned.wait(for: 0) == nil && !abandoned.answer(.applied) && abandoned.wait(for: 0) == nil)
   }
 
   @Test("A process that does not return from reconfigure is killed before its reload is given up, which says so")

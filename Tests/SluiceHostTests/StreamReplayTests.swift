@@ -144,6 +144,18 @@ import Testing
     #expect(lateReader.isClosed)
   }
 
+  @Test("A replay that is handed in as soon as the one before is over is taken")
+  func oneBehindTheOther() throws {
+    let rig = try rig(["a0"])
+    for _ in 0..<300 {
+      let (part, _) = replay(["a0"], 1, 1)
+      try rig.subscriber.replay(part)
+      #expect(part.wait(until: Clock.monotonic() + soon).state == .completed)
+    }
+    #expect(rig.stop() == .stopped)
+    #expect(seen("replay", rig).count == 300)
+  }
+
   @Test("Records that are gone are counted, the plugin is told of no gap, and skipped LSNs are no records")
   func gone() throws {
     let payloads = (0..<100).map { "a\($0)" }

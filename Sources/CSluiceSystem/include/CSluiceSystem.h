@@ -65,6 +65,10 @@ int csluice_report_crashes(void);
 void csluice_note_for_crash(const char *text);
 void csluice_summary_for_crash(const char *text);
 
+/* Gives the calling thread a stack of so many bytes for handlers of signals, if it has none: a thread whose own is used up
+ * has no room to tell of it. It goes when the thread ends. 0, or -1 and errno. */
+int csluice_give_signal_stack(size_t bytes);
+
 /* Makes a UDP socket tell what the kernel dropped for want of room, and asks for a receive buffer of that many bytes.
  * Returns how many it got, or -1 and errno. */
 int csluice_prepare_datagrams(int fd, int receive_buffer);

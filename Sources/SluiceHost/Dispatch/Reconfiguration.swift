@@ -44,11 +44,12 @@ final class Reconfiguration: Sendable {
     return isWaitedFor
   }
 
-  /// Nil when there is no answer by `deadline`: then it is abandoned.
-  func wait(until deadline: Int64) -> Outcome? {
-    while true {
+  /// Nil when there is no answer in that time: then it is abandoned.
+  func wait(for nanoseconds: Int64) -> Outcome? {
+    var time = RunningTime(nanoseconds, from: Clock.monotonic())
+    while !time.isOver {
       if case .answered(let outcome) = state.withLock({ $0 }) { return outcome }
-      if !bell.wait(until: deadline) { break }
+      _ = bell.wait(&time)
     }
     return state.withLock { state in
       if case .answered(let outcome) = state { return outcome }
@@ -117,7 +118,7 @@ extension SubscriberInstance {
     submit(wanted)
     // A process is killed some time after it was interrupted, in `flush` and in `reconfigure`.
     let grace = plugin.isIsolated ? 2 * Limits.isolationGraceNanoseconds : 0
-    switch wanted.wait(until: Clock.monotonic() + (limit ?? 2 * Limits.pluginReconfigureNanoseconds + grace)) {
+    switch wanted.wait(for: limit ?? 2 * Limits.pluginReconfigureNanoseconds + grace) {
     case .applied: return .applied
     case .needsNew: return .needsNew
     case .failed(let why): return .failed(why)

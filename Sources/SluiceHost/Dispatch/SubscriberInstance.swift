@@ -158,18 +158,19 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
   }
 
   /// Ends the subscriber: the batch in the plugin's hands is finished, then drain, stop, destroy, and the cursors are
-  /// written. Near `deadline` (`Clock.monotonic`) the plugin is interrupted; past it, it is left behind. One caller.
+  /// written. Near `deadline` (`Clock.monotonic`) the plugin is interrupted; past it, it is left behind, as far as this process has
+  /// run until then. One caller.
   package func stop(deadline: Int64) -> StopOutcome {
-    let begin = Clock.monotonic()
+    let time = max(0, deadline - Clock.monotonic())
     shared.stopDeadline.store(max(deadline, 1), ordering: .releasing)
     services.bell.ring()
     guard let thread = thread.withLock({ $0 }) else { return .stopped }
-    let time = max(0, deadline - begin)
     // A process is killed some time after the interrupt, and is to be gone by the deadline.
     let reserve = plugin.isIsolated ? min(time / 2, 2 * Limits.isolationGraceNanoseconds) : 0
-    if !waitUntilDone(deadline - max(time / 4, reserve)) {
+    let rest = max(time / 4, reserve)
+    if !waitUntilDone(for: time - rest) {
       interrupt()
-      guard waitUntilDone(deadline) else {
+      guard waitUntilDone(for: rest) else {
         shared.enter(.stuck)
         slot.close()
         services.publisher?.close()
@@ -202,9 +203,11 @@ package final class SubscriberInstance: MetricSource, @unchecked Sendable {
     services.bell.ring()
   }
 
-  private func waitUntilDone(_ deadline: Int64) -> Bool {
+  private func waitUntilDone(for nanoseconds: Int64) -> Bool {
+    var time = RunningTime(nanoseconds, from: Clock.monotonic())
     while !shared.life.withLock({ $0.isDone }) {
-      guard shared.progress.wait(until: deadline) else { return shared.life.withLock { $0.isDone } }
+      guard !time.isOver else { return false }
+      _ = shared.progress.wait(&time)
     }
     return true
   }

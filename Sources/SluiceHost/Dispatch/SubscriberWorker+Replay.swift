@@ -46,8 +46,9 @@ extension SubscriberWorker {
       return
     }
     dropReplay()
-    range.end(.completed)
+    // Whoever waits for the end may hand in the next at once.
     slot.clear()
+    range.end(.completed)
     logger.notice(
       "replay \(range.progress.state.rawValue)",
       metadata: [

@@ -147,7 +147,7 @@ struct FirstLook {
   private final class Watch: Sendable {
     private let bell = Doorbell()
     private let isOver = Atomic<Bool>(false)
-    private let deadline = Atomic<Int64>(Clock.monotonic() + Limits.scanStartNanoseconds)
+    private let steps = Atomic<Int>(0)
     private let thread: Mutex<OSThread?> = Mutex(nil)
 
     init(_ process: PluginProcess) throws(PluginProcess.Failure) {
@@ -160,18 +160,23 @@ struct FirstLook {
     }
 
     private func watch(_ process: PluginProcess) {
-      let start = deadline.load(ordering: .relaxed)
+      var step = 0
+      var limit = Limits.scanStartNanoseconds
+      var time = RunningTime(limit, from: Clock.monotonic())
       while !isOver.load(ordering: .acquiring) {
-        let limit = deadline.load(ordering: .acquiring)
-        // A step that began has moved it.
-        if bell.wait(until: limit) || deadline.load(ordering: .acquiring) != limit { continue }
-        let time = (limit == start ? Limits.scanStartNanoseconds : Limits.scanStepNanoseconds) / 1_000_000_000
-        return process.kill("did not come to an end in \(time) s and was killed")
+        _ = bell.wait(&time)
+        let now = steps.load(ordering: .acquiring)
+        if now != step {
+          (step, limit) = (now, Limits.scanStepNanoseconds)
+          time = RunningTime(limit, from: Clock.monotonic())
+        } else if time.isOver {
+          return process.kill("did not come to an end in \(limit / 1_000_000_000) s and was killed")
+        }
       }
     }
 
     func beginStep() {
-      deadline.store(Clock.monotonic() + Limits.scanStepNanoseconds, ordering: .releasing)
+      steps.add(1, ordering: .releasing)
       bell.ring()
     }
 

@@ -57,6 +57,8 @@ package final class PluginRunner: @unchecked Sendable {
     }
     // Nothing that a plugin starts is to hold an end of what leads to the daemon.
     for descriptor in socket...stateDirectory { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
+    // A handler of the plugin's own may tell that its stack is used up; what ended the process, the daemon says.
+    CrashReport.prepareThread()
     let runner = PluginRunner()
     runner.waitForInterrupts()
     return runner.serve()
