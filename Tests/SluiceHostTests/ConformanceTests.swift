@@ -1,4 +1,5 @@
 import Glibc
+import SluiceCore
 import SluiceTopology
 import Testing
 
@@ -82,6 +83,26 @@ struct Findings: CustomStringConvertible {
   @Test(
     "What breaks one rule of settling, or of what is left behind, fails that rule and no other", arguments: settlement)
   func breakingSettlement(what: String, rule: String) throws { try expectOnly(rule, fails: what) }
+
+  @Test("A search for leaks that had no time for all lives says how many there were, and finds what leaked in them")
+  func fewLives() {
+    func judge(_ growth: Int, samples: Int, lives: Int) -> RuleVerdict? {
+      let uses = (0..<samples).map { MemoryUse(heap: $0 * growth, addresses: 0, resident: 0) }
+      do throws(RuleVerdict) {
+        try MemoryUse.judge(uses, lives: lives, in: 80_500_000_000)
+        return nil
+      } catch {
+        return error
+      }
+    }
+    let leak = 2 * Limits.conformanceHeapBytesPerLife * Limits.conformanceLivesPerSample
+    let enough = Limits.conformanceMinSamples
+    #expect(judge(0, samples: enough, lives: 1_000) == nil)
+    #expect(
+      judge(0, samples: enough, lives: 176) == .skip("only 176 of 1000 lives in 80 s, in which memory did not grow"))
+    #expect(judge(0, samples: enough - 1, lives: 90) == .skip("only 90 of 1000 lives in 80 s: too few to tell"))
+    for lives in [176, 1_000] { #expect(judge(leak, samples: enough, lives: lives)?.status == .failed) }
+  }
 
   @Test("A plugin that breaks nothing passes every rule, and none is skipped")
   func breakingNothing() throws {
