@@ -2,7 +2,8 @@
 
 - JSON: GB/s of the best round, by the kind of text (`json-bench`).
 - Host: records from memory to a plugin that looks at each and acknowledges the batch: called directly, on a thread of the
-  daemon's, and in a process of its own; then from a log on disk, on a thread and in a process in turn (`host-bench`).
+  daemon's, and in a process of its own, acknowledged or settled by calls; then from a log on disk, on a thread and in a
+  process in turn (`host-bench`).
 """
 
 import json

@@ -1,24 +1,43 @@
-/* The plugin of host-bench: looks at every message and acknowledges the batch. */
+/* The plugin of host-bench: looks at every message and acknowledges the batch; or, with "range" or "each" in its config, takes
+ * it and settles it with one verdict, or each message with a call of its own. */
+#define _GNU_SOURCE
 #include "sluice/sluice.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+typedef struct null {
+  uint64_t sum;
+  const slu_host *host;
+  int by_range, by_each;
+} null;
 
 static slu_rc create(const slu_subscriber *kind, const slu_host *host, slu_bytes config, void **instance, slu_error *error) {
-  (void)kind, (void)host, (void)config;
-  uint64_t *sum = calloc(1, sizeof *sum);
-  if (!sum) { return slu_fail(error, SLU_E_RETRYABLE, "no memory"); }
-  *instance = sum;
+  (void)kind;
+  null *self = calloc(1, sizeof *self);
+  if (!self) { return slu_fail(error, SLU_E_RETRYABLE, "no memory"); }
+  self->host = host;
+  self->by_range = config.len && memmem(config.ptr, config.len, "\"range\"", 7);
+  self->by_each = config.len && memmem(config.ptr, config.len, "\"each\"", 6);
+  *instance = self;
   return SLU_OK;
+}
+
+static void settle(null *self, uint64_t token, uint32_t count) {
+  slu_settlement item = {.first_token = token, .count = count, .verdict = SLU_ACK};
+  self->host->settle(self->host->context, &item, 1);
 }
 
 static slu_rc deliver(void *instance, const slu_batch *batch, slu_error *error) {
   (void)error;
-  uint64_t *sum = instance;
+  null *self = instance;
   for (uint32_t i = 0; i < batch->count; i++) {
     const slu_message *message = slu_batch_message(batch, i);
-    *sum += message->payload.len + *(const unsigned char *)message->payload.ptr;
+    self->sum += message->payload.len + *(const unsigned char *)message->payload.ptr;
+    if (self->by_each) { settle(self, message->token, 1); }
   }
-  return SLU_OK;
+  if (self->by_range) { settle(self, batch->messages->token, batch->count); }
+  return self->by_range || self->by_each ? SLU_ACCEPTED : SLU_OK;
 }
 
 static const slu_subscriber kind = {.struct_size = sizeof(slu_subscriber), .kind = SLU_LITERAL("null"),

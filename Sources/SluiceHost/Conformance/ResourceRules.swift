@@ -106,20 +106,23 @@ extension ConformanceRule {
     uses.append(MemoryUse())
     // The first ones show what is set up once.
     uses.removeFirst(min(uses.count, Limits.conformanceWarmSamples))
-    guard uses.count >= Limits.conformanceMinSamples else {
-      throw .skip("only \(lives) lives in \((Clock.monotonic() - began) / 1_000_000_000) s: too few to tell")
-    }
-    if let fault = MemoryUse.growth(uses) { throw .fail(fault) }
+    try MemoryUse.judge(uses, lives: lives, in: Clock.monotonic() - began)
   }
 }
 
 /// Memory that the process uses.
-private struct MemoryUse {
-  let heap = LinuxCalls.heapBytes
-  let addresses: Int
-  let resident: Int
+struct MemoryUse {
+  var heap: Int
+  var addresses: Int
+  var resident: Int
 
+  init(heap: Int, addresses: Int, resident: Int) {
+    (self.heap, self.addresses, self.resident) = (heap, addresses, resident)
+  }
+
+  /// Now.
   init() {
+    heap = LinuxCalls.heapBytes
     var line = [CChar](repeating: 0, count: 128)
     var pages = [0, 0]
     if let file = fopen("/proc/self/statm", "r") {
@@ -131,6 +134,14 @@ private struct MemoryUse {
     }
     let page = Int(sysconf(Int32(_SC_PAGESIZE)))
     (addresses, resident) = (pages[0] * page, pages[1] * page)
+  }
+
+  /// What the uses that count say. A leak that shows in fewer lives than there were to be is one; none says little then.
+  static func judge(_ uses: [MemoryUse], lives: Int, in nanoseconds: Int64) throws(RuleVerdict) {
+    let few = "\(lives) of \(Limits.conformanceLives) lives in \(nanoseconds / 1_000_000_000) s"
+    guard uses.count >= Limits.conformanceMinSamples else { throw .skip("only \(few): too few to tell") }
+    if let fault = growth(uses) { throw .fail(fault) }
+    if lives < Limits.conformanceLives { throw .skip("only \(few), in which memory did not grow") }
   }
 
   /// What has grown by more than its bound in most of the times between two samples. What grows in steps, as caches do, does

@@ -28,7 +28,7 @@ struct LogRounds {
       for place in [PluginPlace.thread, .process] {
         let reader = try log.openReader(subscriber: "\(place)\(round)", start: .oldest)
         let settings = bench.settings()
-        let (seconds, cpu) = try bench.deliver(reader, settings, place) { reader.cursor > records }
+        let (seconds, cpu) = try bench.deliver(reader, settings, place) { _ in reader.cursor > records }
         bench.tell("log, \(place)", settings.batch.records, records, seconds, cpu)
       }
     }

@@ -1,7 +1,8 @@
 // Delivers records from memory to a plugin that only looks at them: directly, through the host in this process, and through
 // the host to a process of the plugin's own, which this program is as well.
-// `host-bench PLUGIN.so seconds=2 size=1024 batches=1,64,1024 ways=direct,thread,process,log records=1000000
-// rounds=5`, one JSON object a line.
+// `host-bench PLUGIN.so seconds=2 size=1024 batches=1,64,1024 ways=direct,thread,process,range,each,log records=1000000
+// rounds=5`, one JSON object a line. `range` and `each`: on a thread and in a process, the plugin takes a batch and settles it
+// with one call, or with one for each message.
 
 import CSluice
 import Glibc
@@ -130,10 +131,10 @@ struct HostBench {
     return settings
   }
 
-  /// Delivers from `reader` until it is told that it is enough. Returns the seconds that took, and CPU seconds, start and stop
+  /// Delivers from `reader` until it is told, with when it began, that it is enough. Returns the seconds that took, and CPU seconds, start and stop
   /// included.
   func deliver(
-    _ reader: any StreamReader, _ settings: SubscriberSettings, _ place: PluginPlace, until isEnough: () -> Bool
+    _ reader: any StreamReader, _ settings: SubscriberSettings, _ place: PluginPlace, until isEnough: (Int64) -> Bool
   ) throws -> (wall: Double, cpu: Double) {
     // This program is a plugin's process as well.
     let loaded = try PluginLibrary(searchPaths: [], stateDirectory: state, runner: "/proc/self/exe")
@@ -144,21 +145,22 @@ struct HostBench {
     let used = cpu()
     try subscriber.start()
     let began = Clock.monotonic()
-    while !isEnough() { Doorbell().wait(until: Clock.monotonic() + 1_000_000) }
+    while !isEnough(began) { Doorbell().wait(until: Clock.monotonic() + 1_000_000) }
     let wall = Double(Clock.monotonic() - began) / 1e9
     // The process's own time counts when it has ended.
     _ = subscriber.stop(deadline: Clock.monotonic() + 10_000_000_000)
     return (wall, cpu() - used)
   }
 
-  func hosted(_ batch: Int, _ place: PluginPlace) throws {
+  /// `settling`: how the plugin is told to settle what it takes; nil: it acknowledges batches.
+  func hosted(_ batch: Int, _ place: PluginPlace, settling: String? = nil) throws {
     let reader = EndlessReader(size: size)
     var settings = settings()
     settings.batch.records = batch
     settings.batch.bytes = Limits.maxBatchBytes
-    let end = Clock.monotonic() + Int64(seconds * 1e9)
-    let (wall, cpu) = try deliver(reader, settings, place) { Clock.monotonic() >= end }
-    tell("\(place)", batch, reader.cursor - 1, wall, cpu)
+    if let settling { settings.configJSON = #"{"settle":"\#(settling)"}"# }
+    let (wall, cpu) = try deliver(reader, settings, place) { Clock.monotonic() - $0 >= Int64(seconds * 1e9) }
+    tell(settling.map { "\(place), settle \($0)" } ?? "\(place)", batch, reader.cursor - 1, wall, cpu)
   }
 }
 
@@ -170,7 +172,8 @@ for word in CommandLine.arguments.dropFirst(2) {
 }
 guard CommandLine.arguments.count > 1 else {
   print(
-    "usage: host-bench PLUGIN.so seconds=2 size=1024 batches=1,64,1024 ways=direct,thread,process,log records=… rounds=5"
+    "usage: host-bench PLUGIN.so seconds=2 size=1024 batches=1,64,1024 ways=direct,thread,process,range,each,log "
+      + "records=… rounds=5"
   )
   exit(64)
 }
@@ -180,12 +183,14 @@ let bench = HostBench(
   plugin: CommandLine.arguments[1], seconds: Double(values["seconds"] ?? "2") ?? 2,
   size: Int(values["size"] ?? "1024") ?? 1024,
   state: String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self))
-let ways = (values["ways"] ?? "direct,thread,process,log").split(separator: ",")
+let ways = (values["ways"] ?? "direct,thread,process,range,each,log").split(separator: ",")
 for batch in (values["batches"] ?? "1,64,1024").split(separator: ",").compactMap({ Int($0) }) {
   for way in ways {
     switch way {
     case "thread": try bench.hosted(batch, .thread)
     case "process": try bench.hosted(batch, .process)
+    case "range", "each":
+      for place in [PluginPlace.thread, .process] { try bench.hosted(batch, place, settling: "\(way)") }
     case "direct": bench.direct(batch)
     default: break
     }
