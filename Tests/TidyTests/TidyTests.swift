@@ -57,6 +57,9 @@ struct TidyTests {
       }
       #expect(found.map(\.0) == files.map { "\(folder)\(language)/\($0)" })
       check(found.flatMap { TidyChecks.length($0.0, $0.1, exceptions: [:]) })
+      let count = found.reduce(0) { $0 + $1.1.lines.count - ($1.1.lines.last == "" ? 1 : 0) }
+      let most = try #require(TidyTables.maxClientLines[language])
+      #expect(count <= most, "the client in \(language) has \(count) lines")
     }
   }
 
