@@ -1,6 +1,5 @@
 /* The plugin of host-bench: looks at every message and acknowledges the batch; or, with "range" or "each" in its config, takes
  * it and settles it with one verdict, or each message with a call of its own. */
-#define _GNU_SOURCE
 #include "sluice/sluice.h"
 
 #include <stdlib.h>
