@@ -55,7 +55,7 @@ enum CrashCases {
 
   @Test(
     "A crash at every point of a log's life, the first, second and last time: nothing acknowledged is lost",
-    .timeLimit(.minutes(30)), arguments: CrashCases.life)
+    arguments: CrashCases.life)
   func life(point: StoragePoint) throws {
     let survivor = try FaultRig(payloadBytes: 60_000)
     let count = try #require(try live(survivor, CrashPoint(point, nth: .max)))

@@ -10,7 +10,7 @@ import Testing
 
   @Test(
     "Rounds of kill -9, also during recovery: what was acknowledged comes, in order, and no LSN names two records",
-    .timeLimit(.minutes(60)), arguments: ["fsync", "written"])
+    arguments: ["fsync", "written"])
   func everyAcknowledgedRecordSurvivesKill(durability: String) throws {
     var generator = SeededGenerator(seed: UInt64.random(in: 0...UInt64.max))
     print("kill -9 seed \(generator.seed)")

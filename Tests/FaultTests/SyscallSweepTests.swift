@@ -26,7 +26,7 @@ import Testing
   }
 
   @Test(
-    "A kill at any call that changes the disk loses nothing acknowledged", .timeLimit(.minutes(60)), arguments: calls)
+    "A kill at any call that changes the disk loses nothing acknowledged", arguments: calls)
   func killed(call: String) throws {
     var kills = 0
     for number in Self.numbers {
@@ -43,7 +43,7 @@ import Testing
 
   @Test(
     "EIO at any call that changes the disk never acknowledges what is lost, nor ENOSPC; the end has a reason",
-    .timeLimit(.minutes(60)), arguments: calls, ["EIO", "ENOSPC"])
+    arguments: calls, ["EIO", "ENOSPC"])
   func failed(call: String, error: String) throws {
     for number in Self.numbers {
       let rig = try FaultRig(payloadBytes: 60_000)

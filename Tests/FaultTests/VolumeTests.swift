@@ -21,7 +21,7 @@ struct VolumeTests {
 
   @Test(
     "A loss of power loses nothing that was acknowledged, and the process says why it ends",
-    .timeLimit(.minutes(30)), arguments: LoopVolume.Kind.allCases)
+    arguments: LoopVolume.Kind.allCases)
   func powerLoss(kind: LoopVolume.Kind) throws {
     var generator = SeededGenerator(seed: UInt64.random(in: 0...UInt64.max))
     print("power loss on \(kind.rawValue), seed \(generator.seed)")

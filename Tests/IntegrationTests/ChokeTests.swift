@@ -18,8 +18,8 @@ import Testing
   }
 
   @Test(
-    "While PostgreSQL is down the built-in topology answers 429 at BUFFER_SIZE with memory flat, then drains everything",
-    .timeLimit(.minutes(30)))
+    "While PostgreSQL is down the built-in topology answers 429 at BUFFER_SIZE with memory flat, then drains everything"
+  )
   func databaseDown() throws {
     let folder = TemporaryFolder()
     let server = try PostgresServer()

@@ -94,17 +94,17 @@ struct Misdeed: Sendable, CustomTestStringConvertible {
 @Suite struct MisbehaviourTests {
   @Test(
     "What goes wrong before it runs is refused or shown with what it did; the daemon and its neighbours go on",
-    .timeLimit(.minutes(15)), arguments: Misdeed.beforeItRuns)
+    arguments: Misdeed.beforeItRuns)
   func beforeItRuns(misdeed: Misdeed) throws { try Scene(misdeed).play() }
 
   @Test(
     "What goes wrong while it runs is shown by status or counted; the daemon and its neighbours go on",
-    .timeLimit(.minutes(15)), arguments: Misdeed.whileItRuns)
+    arguments: Misdeed.whileItRuns)
   func whileItRuns(misdeed: Misdeed) throws { try Scene(misdeed).play() }
 
   @Test(
     "What goes wrong in reconfigure or at its end holds up neither a reload nor anybody else, and is said",
-    .timeLimit(.minutes(15)), arguments: Misdeed.atItsEnd)
+    arguments: Misdeed.atItsEnd)
   func atItsEnd(misdeed: Misdeed) throws { try Scene(misdeed).play() }
 }
 

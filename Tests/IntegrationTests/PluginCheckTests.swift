@@ -98,7 +98,7 @@ import Testing
     #expect(result.text.contains(#/\n\d+ rules were NOT TESTED: start answered SLU_E_RETRYABLE: no connection/#))
   }
 
-  @Test("With its server the postgres plugin passes, in process and isolated", .timeLimit(.minutes(10)))
+  @Test("With its server the postgres plugin passes, in process and isolated")
   func postgres() throws {
     let server = try PostgresServer()
     for place in ["thread", "process"] {

@@ -33,7 +33,7 @@ private func record(_ producer: String, _ sequence: UInt64) -> String {
 }
 
 @Suite struct ProducerIdentityTests {
-  @Test("A producer that reconnects at random points leaves no gap and no duplicate", .timeLimit(.minutes(30)))
+  @Test("A producer that reconnects at random points leaves no gap and no duplicate")
   func randomReconnects() throws {
     let folder = TemporaryFolder()
     let daemon = try #require(Daemon(topology: bothEdges(folder)))

@@ -144,8 +144,8 @@ private struct Holdings: CustomStringConvertible {
   private static let rate = 12500
 
   @Test(
-    "Two hundred random topologies and replaced plugins under fifty thousand records a second: nothing drops, is lost or leaks",
-    .timeLimit(.minutes(30)))
+    "Two hundred random topologies and replaced plugins under fifty thousand records a second: nothing drops, is lost or leaks"
+  )
   func storm() throws {
     let folder = TemporaryFolder()
     let load = try buildLoad(in: folder)

@@ -117,8 +117,7 @@ private final class Producers: Sendable {
 
 @Suite struct WholePathTests {
   @Test(
-    "100,000 records over HTTP and TCP reach disk and PostgreSQL through kill -9 of the daemon and of the server",
-    .timeLimit(.minutes(20)))
+    "100,000 records over HTTP and TCP reach disk and PostgreSQL through kill -9 of the daemon and of the server")
   func everyAcknowledgedRecordIsInBoth() throws {
     let folder = TemporaryFolder()
     let server = try PostgresServer()

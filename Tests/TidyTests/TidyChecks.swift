@@ -122,6 +122,14 @@ enum TidyChecks {
     }
   }
 
+  /// Of a time limit the test's wait for a thread is counted too: they all begin together. Each wait has a deadline of its own,
+  /// and the whole run has one.
+  static func timeLimits(_ file: String, _ source: SourceText) -> [Finding] {
+    findings(file, source.codeLines) {
+      $0.contains(".time" + "Limit(") ? "a time limit, which a busy machine uses up before the test runs" : nil
+    }
+  }
+
   /// Each `@unchecked Sendable` stands under a comment that says why it is sound.
   static func uncheckedSendable(_ file: String, _ source: SourceText) -> [Finding] {
     source.codeLines.enumerated().compactMap { index, line in

@@ -118,11 +118,13 @@ struct TidySelfTests {
     #expect(TidyChecks.versions("a.md", versions, current: "0.2.0").map(\.line) == [4, 5])
   }
 
-  @Test func sleepsAndForeignTestFrameworksAreFound() {
+  @Test func sleepsTimeLimitsAndForeignTestFrameworksAreFound() {
     for line in ["try await Task.sleep(for: .seconds(1))", "usleep(3)", "sleep (1)"] {
       #expect(TidyChecks.sleeps("Tests/A.swift", source(line)).count == 1, "\(line)")
     }
     #expect(TidyChecks.sleeps("Tests/A.swift", source("asleep(1) // sleep(1)")).isEmpty)
+    #expect(TidyChecks.timeLimits("Tests/A.swift", source("@Test(.time" + "Limit(.minutes(1)))")).count == 1)
+    #expect(TidyChecks.timeLimits("Tests/A.swift", source("@Test func timeLimitsHold() {}")).isEmpty)
     #expect(TidyChecks.testingOnly("Tests/A.swift", source("import XCTest")).count == 1)
   }
 

@@ -106,6 +106,7 @@ struct TidyTests {
   @Test func testsWaitForEventsAndUseSwiftTesting() throws {
     for (file, source) in try sources(under: ["Tests/"], [".swift"]) {
       check(TidyChecks.sleeps(file, source))
+      check(TidyChecks.timeLimits(file, source))
       check(TidyChecks.testingOnly(file, source))
     }
   }
