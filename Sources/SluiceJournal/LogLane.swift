@@ -30,6 +30,8 @@ final class LogLane: IngestLane, @unchecked Sendable {
   private var rangeStart: UnsafeMutableRawPointer
   private var rangeCount = 0
   private let ranges: UnsafeMutablePointer<LaneRange>
+  /// Beside what a lane may hold by chunks, one for each slab that a reservation may span.
+  private let maxRanges: Int
   private var rangesUsed = 0
   private var isActive = false
   /// Chunks reserved beyond the current one, and how many of them are in use or done with.
@@ -49,7 +51,8 @@ final class LogLane: IngestLane, @unchecked Sendable {
     self.core = core
     self.source = source
     self.wake = wake
-    ranges = .allocate(capacity: Limits.maxLaneRanges)
+    maxRanges = Limits.maxLaneRanges + core.options.slabCount
+    ranges = .allocate(capacity: maxRanges)
     // An empty chunk: the first append asks for a real one.
     cursor = UnsafeMutableRawPointer(ranges)
     chunkEnd = cursor
@@ -143,7 +146,7 @@ final class LogLane: IngestLane, @unchecked Sendable {
   /// Goes on in a chunk of the ring with room for `size` bytes.
   private func takeChunk(_ size: Int) -> Bool {
     let wasInPiece = isInPiece
-    guard rangesUsed < Limits.maxLaneRanges - 1, let chunk = core.ring.reserve(size, for: self) else { return false }
+    guard rangesUsed < maxRanges - 1, let chunk = core.ring.reserve(size, for: self) else { return false }
     forgetPieces()
     if chunk.continuesRange {
       chunkEnd = chunk.end
@@ -178,6 +181,7 @@ final class LogLane: IngestLane, @unchecked Sendable {
 
   private func closeRange(leavingChunk: Bool = false) {
     guard rangeCount > 0 else { return }
+    precondition(rangesUsed < maxRanges, "there is room for what was taken of the ring")
     ranges[rangesUsed] = LaneRange(
       slab: chunkSlab, start: rangeStart, length: openRangeBytes, count: rangeCount, hasHold: leavingChunk)
     rangesUsed += 1
@@ -198,9 +202,10 @@ final class LogLane: IngestLane, @unchecked Sendable {
       guard takeChunk(bytes) else { return countReject(.ring) }
     } else {
       let wasInPiece = isInPiece
-      guard let chunks = core.ring.reserve(bytes, largest: largest, for: self) else {
-        return countReject(.ring)
-      }
+      // The range that is open, and one for each piece, of which there are no more than slabs.
+      guard rangesUsed < Limits.maxLaneRanges,
+        let chunks = core.ring.reserve(bytes, largest: largest, for: self)
+      else { return countReject(.ring) }
       closeRange(leavingChunk: !wasInPiece)
       enter(chunks[0])
       pieces.replaceSubrange(0..., with: chunks.dropFirst())

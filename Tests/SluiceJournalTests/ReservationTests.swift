@@ -61,6 +61,33 @@ struct ReservationTests {
     log.close()
   }
 
+  @Test("goes on from slab to slab, however many pieces of the ring the lane has taken in the same tick")
+  func spansSlabs() throws {
+    let log = try MemoryLog.open(MemoryStorage()) {
+      $0.ringBytes = 128 << 20
+      $0.maxRecordBytes = 512 << 10
+      $0.retainBytes = 1 << 30
+    }
+    let (lane, other) = (TestLane(log, source: "reserves"), TestLane(log, source: "other"))
+    var total = 0
+    // In turn, so that no chunk goes on where the lane's last one ended.
+    for _ in 0..<Limits.maxLaneRanges - 6 {
+      for each in [lane, other] { #expect(append(each, payload: 60_000) == .accepted) }
+      total += 2
+    }
+    let wanted = 40 << 20
+    #expect(lane.lane.reserve(bytes: wanted, largest: log.maxRecordBytes) == nil)
+    for _ in 0..<wanted / size(payload: 400_000) {
+      #expect(append(lane, payload: 400_000) == .accepted)
+      total += 1
+    }
+    lane.commit()
+    other.commit()
+    let found = try MemoryLog.contents(log)
+    #expect(found.gaps.isEmpty && found.seen.count == total)
+    log.close()
+  }
+
   @Test("that is not used is not missing afterwards, whatever size it had")
   func leaksNothing() throws {
     let log = try MemoryLog.open(MemoryStorage()) {
