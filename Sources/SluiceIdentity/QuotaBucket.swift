@@ -51,15 +51,16 @@ struct RateBucket: ~Copyable, Sendable {
 
   /// What comes in so long at this rate, and at least one.
   func amount(in nanoseconds: Int64) -> Int {
-    let (high, low) = perSecond.multipliedFullWidth(by: Int(nanoseconds))
+    let (high, low) = UInt(clamping: perSecond).multipliedFullWidth(by: UInt(clamping: nanoseconds))
+    // The quotient of the others is a word, but not always one of the signed.
     guard high < 1_000_000_000 else { return .max }
-    return max(1, 1_000_000_000.dividingFullWidth((high, low)).quotient)
+    return max(1, Int(clamping: UInt(1_000_000_000).dividingFullWidth((high, low)).quotient))
   }
 
   func cost(of count: Int) -> Int64 {
-    let (high, low) = count.multipliedFullWidth(by: 1_000_000_000)
-    guard high < perSecond else { return Limits.maxQuotaDebtNanoseconds }
-    return min(Int64(perSecond.dividingFullWidth((high, low)).quotient), Limits.maxQuotaDebtNanoseconds)
+    let (high, low) = UInt(clamping: count).multipliedFullWidth(by: 1_000_000_000)
+    guard high < UInt(perSecond) else { return Limits.maxQuotaDebtNanoseconds }
+    return min(Int64(clamping: UInt(perSecond).dividingFullWidth((high, low)).quotient), Limits.maxQuotaDebtNanoseconds)
   }
 }
 

@@ -65,6 +65,24 @@ struct BoundTests {
     #expect(quota.take(records: 1, bytes: 1, at: now) == 0, "as much is given back as was taken")
   }
 
+  @Test(arguments: [nil, 1, 7, 1000, 12_345_678, Int.max] as [Int?])
+  func whatIsInvitedIsWhatComesInTheBurst(rate: Int?) {
+    // Up to the longest that a file may ask for; a quota of one dimension alone is unlimited in the other.
+    for milliseconds in [1, 999, 1000, 1001, 1500, 1999, 2000, 2001, 3000, 60_000, 3_600_000] as [Int64] {
+      let burst = milliseconds * 1_000_000
+      for (records, bytes) in [(rate, nil), (nil, rate), (rate, rate)] as [(Int?, Int?)] {
+        let quota = IdentityQuota(
+          IdentityDefinition.Quota(recordsPerSecond: records, bytesPerSecond: bytes, burstNanoseconds: burst))
+        let time = max(burst, Limits.minQuotaCreditNanoseconds)
+        let (many, most, _) = quota.invitation()
+        let expected = min(max(1, Double(records ?? .max) * Double(time) / 1e9), Double(Int.max))
+        #expect(abs(Double(many) - expected) <= 1 + expected / 1e9, "\(milliseconds) ms")
+        #expect(most >= Limits.minQuotaCreditBytes)
+        _ = quota.firstInvitation(leastBytes: 1, at: 100 * Self.second)
+      }
+    }
+  }
+
   @Test func whatIsUsedOfABatchBeyondTheLargestDebtIsPaidFor() {
     let quota = quota(records: 1, bytes: 1)
     let now = 100 * Self.second
