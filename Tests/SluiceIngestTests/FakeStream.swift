@@ -32,6 +32,8 @@ final class FakeStream: IngestStream, @unchecked Sendable {
     var maxRecordBytes = 0
     var nextMaxRecordBytes: Int?
     var openLanes = 0
+    /// Lanes in which a tick has begun that is not submitted.
+    var openTicks = 0
     var wakes: [(position: UInt64, wake: @Sendable () -> Void)] = []
   }
 
@@ -76,7 +78,9 @@ final class FakeStream: IngestStream, @unchecked Sendable {
   }
 
   var records: [Record] { state.withLock { $0.records } }
+  /// Of lanes in which a tick had begun.
   var submits: Int { state.withLock { $0.submits } }
+  var openTicks: Int { state.withLock { $0.openTicks } }
 
   func forgetRecords() { state.withLock { $0.records = [] } }
 
@@ -140,7 +144,9 @@ final class FakeLane: IngestLane {
   }
 
   private func limit() -> Int {
-    let limit = maxRecord ?? stream.maxRecordBytes
+    if let maxRecord { return maxRecord }
+    let limit = stream.maxRecordBytes
+    stream.state.withLock { $0.openTicks += 1 }
     maxRecord = limit
     return limit
   }
@@ -197,11 +203,15 @@ final class FakeLane: IngestLane {
 
   func submit() -> UInt64 {
     let unused = reserved
+    let wasOpen = maxRecord != nil
     reserved = 0
     maxRecord = nil
     return stream.state.withLock { state in
       state.usedBytes -= unused
-      state.submits += 1
+      if wasOpen {
+        state.submits += 1
+        state.openTicks -= 1
+      }
       state.records += pending
       state.submitted += UInt64(pending.count)
       pending.removeAll()

@@ -78,6 +78,7 @@ struct HTTPAnswerTests {
       }
       #expect(!connection.isOpen)
       #expect(harness.stream.records.isEmpty)
+      #expect(harness.stream.openTicks == 0, "a lane that was refused something does not go on with this tick's time")
     }
   }
 

@@ -174,6 +174,9 @@ final class HTTPLoop: SourceLoop, @unchecked Sendable {
       batches.append(Batch(position: max(lane.submit(), openPosition), answers: openAnswers))
       openAnswers = 0
       openPosition = 0
+    } else {
+      // What was refused is answered already; its lane is not to keep the time of this tick, nor a part of the ring.
+      _ = lane?.submit()
     }
     settle()
     turns.endOfTick()
