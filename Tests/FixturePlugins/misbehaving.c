@@ -3,7 +3,7 @@
  *   and uses that), babble and rant (print without end), prattle (to the host's log), scribble (into a record), overrun (writes
  *   behind a batch), close_all (descriptors), rant_from_afar (leaves with status 3, and something behind in a session of its
  *   own that prints without end), bear (a process that sleeps), cling (sleeps, and takes back that the kernel ends it with the
- *   daemon), share (takes shared memory without end); what bear and cling leave holds the lock on a file "held"
+ *   daemon), share (takes shared memory without end), share_unseen (which has closed its output before); what bear and cling leave holds the lock on a file "held"
  * at load, in the entry, in create, start, deliver, drain, stop, destroy, validate, flush, gap, reconfigure, in the create of
  * every instance but the first, or of the second alone, in an interrupt of a deliver that sleeps for ever, or on a second thread. In deliver only records with
  * "bad" in them set it off; there also while there is a file "stuck"; those are never taken if it is to do so in gap. With
@@ -70,6 +70,7 @@ static void share(void) {
     usleep(2000);
   }
 }
+static void share_unseen(void) { close(STDOUT_FILENO); close(STDERR_FILENO); share(); }
 
 static void misbehave(void) { MISBEHAVE(); }
 
@@ -189,7 +190,7 @@ static void interrupt(void *instance) {
 
 void (*const misbehaving_unused[])(void) = {
     crash, abort, recurse, spin, sleep_for_ever, leave, leak, hoard, babble, rant, prattle, scribble, overrun, close_all,
-    bear, cling, rant_from_afar, share};
+    bear, cling, rant_from_afar, share, share_unseen};
 
 static const slu_subscriber the_kind = {
     .struct_size = sizeof(slu_subscriber), .kind = SLU_LITERAL(KIND), .config_schema = SLU_LITERAL("{\"type\":\"object\"}"),

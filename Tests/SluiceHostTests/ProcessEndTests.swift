@@ -85,9 +85,11 @@ import Testing
     host.setProcess(nil)
   }
 
-  @Test("Shared memory that a process asks for counts towards its limit")
-  func sharedMemory() throws {
-    let misbehaviour = Misbehaviour(what: "share", place: "in_deliver")
+  @Test(
+    "Shared memory that a process asks for counts towards its limit, also when it has closed its output",
+    arguments: ["share", "share_unseen"])
+  func sharedMemory(what: String) throws {
+    let misbehaviour = Misbehaviour(what: what, place: "in_deliver")
     let rig = try SubscriberRig(misbehaviour.kind, isIsolated: true, misbehaving: misbehaviour) {
       $0.isolation = .process(user: nil, memoryBytes: 64 << 20)
       $0.ackDeadlineNanoseconds = 60_000_000_000

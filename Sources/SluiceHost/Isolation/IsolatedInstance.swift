@@ -290,11 +290,13 @@ final class IsolatedInstance: @unchecked Sendable {
   private func watchProcess() {
     guard let output = process.output else { return }
     var text = OutputLines()
+    // The process may close its output and live on.
+    var isClosed = false
     var hasEnded = false
     var left = Limits.isolationLastOutputBytes
     while left > 0 {
       var polls = [
-        pollfd(fd: output, events: Int16(POLLIN), revents: 0),
+        pollfd(fd: isClosed ? -1 : output, events: Int16(POLLIN), revents: 0),
         pollfd(fd: process.ending, events: Int16(POLLIN), revents: 0),
       ]
       let ready = poll(&polls, hasEnded ? 1 : 2, hasEnded ? 0 : outputWait)
@@ -304,7 +306,7 @@ final class IsolatedInstance: @unchecked Sendable {
       tellLeftOut(at: Clock.monotonic())
       if polls[0].revents != 0 {
         let count = text.read(output, tell)
-        guard count > 0 else { break }
+        if count == 0 { isClosed = true }
         if hasEnded { left -= count }
       } else if hasEnded {
         break
