@@ -219,7 +219,7 @@ final class HostServices: IsolationHost, @unchecked Sendable {
     }
   }
 
-  private func setHealth(_ state: UInt32, _ why: slu_bytes) {
+  func setHealth(_ state: UInt32, _ why: slu_bytes, mayTell: (Int) -> Bool) {
     let reason = why.text(limit: Limits.maxPluginHealthBytes)
     let state: SubscriberStatus.Health =
       switch state {
@@ -231,7 +231,9 @@ final class HostServices: IsolationHost, @unchecked Sendable {
       defer { health = (state, reason) }
       return health.state != state
     }
-    if changed { logger.notice("health is \(state.rawValue)", metadata: ["why": "\(reason)"]) }
+    if changed, mayTell(reason.utf8.count) {
+      logger.notice("health is \(state.rawValue)", metadata: ["why": "\(reason)"])
+    }
   }
 
   /// Every function that the table has in this minor version; what is not served says so.
@@ -267,7 +269,7 @@ final class HostServices: IsolationHost, @unchecked Sendable {
         default: 0
         }
       },
-      set_health: { context, state, why in HostServices.with(context) { $0.setHealth(state, why) } },
+      set_health: { context, state, why in HostServices.with(context) { $0.setHealth(state, why) { _ in true } } },
       get_extension: { _, _ in nil })
   }
 

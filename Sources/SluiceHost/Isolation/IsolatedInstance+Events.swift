@@ -35,7 +35,7 @@ extension IsolatedInstance {
     case .credit: _ = table.set_credit(table.context, try payload.number())
     case .health:
       let health = try payload.number(UInt32.self)
-      try payload.text().withBytes { table.set_health(table.context, health, $0) }
+      try payload.text().withBytes { services.setHealth(health, $0, mayTell: mayLog) }
     case .register: try register(&payload)
     case .add, .set:
       let number = metrics[try payload.number()] ?? 0

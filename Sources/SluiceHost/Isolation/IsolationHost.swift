@@ -51,6 +51,8 @@ protocol IsolationHost: AnyObject, Sendable {
   func isLogged(_ level: UInt32) -> Bool
   /// With texts that are checked already.
   func log(_ level: UInt32, _ message: String, _ pairs: [(String, String)])
+  /// Of a change a line is logged, if a line of so many bytes may be.
+  func setHealth(_ state: UInt32, _ why: slu_bytes, mayTell: (Int) -> Bool)
   func register(_ metric: MetricRequest) -> UInt64
   /// A line that the process printed.
   func notePrinted(_ line: String)
@@ -62,4 +64,11 @@ protocol IsolationHost: AnyObject, Sendable {
   func noteCrash(_ death: ProcessDeath)
   /// The process died in `destroy`: nothing is lost.
   func noteDeathInDestroy(_ why: String)
+}
+
+extension IsolationHost {
+  /// Who logs no change of health needs no leave for it.
+  func setHealth(_ state: UInt32, _ why: slu_bytes, mayTell: (Int) -> Bool) {
+    table.pointee.set_health(table.pointee.context, state, why)
+  }
 }
