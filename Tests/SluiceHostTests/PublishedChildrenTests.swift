@@ -87,4 +87,17 @@ import Testing
       _ = bytes.withUnsafeBytes { PublishedLineage(headers: $0) }
     }
   }
+
+  @Test("Whoever has ended knows no children any more, and is settled all the same")
+  func forgets() {
+    var children = PublishedChildren(cursors: [1, 5])
+    let isNew = (0..<2).map { _ in children.insert(feed: 0, lsn: 7, ordinal: 0) }
+    #expect(isNew == [true, false])
+    children.note(target: 0, feed: 0, maxParent: 7, first: 1)
+    children.forgetAll()
+    #expect(children.floor(of: 0, feeds: 2) == nil && children.cursor(of: 1) == 5)
+    children.settle(below: [9, 9])
+    let isNewAgain = children.insert(feed: 0, lsn: 7, ordinal: 0)
+    #expect(isNewAgain)
+  }
 }

@@ -112,6 +112,12 @@ struct PublishedChildren {
     cursors[feed] = lsn
   }
 
+  /// Nobody asks any more; feeds may still be settled.
+  mutating func forgetAll() {
+    for feed in cursors.indices { restart(feed: feed, at: cursors[feed]) }
+    stretches = []
+  }
+
   /// From where on in `target` children of parents at or above the cursors may be; nil: there are none.
   func floor(of target: Int, feeds: Int) -> UInt64? {
     stretches.lazy.filter { $0.target == target && $0.feed < feeds }.map(\.first).min()

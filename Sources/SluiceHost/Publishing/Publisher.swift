@@ -383,6 +383,9 @@ final class Publisher: @unchecked Sendable {
       state.lanes = []
       state.targets = []
       state.awaited = []
+      state.calls = []
+      state.lineage = LineageWriter()
+      state.children.forgetAll()
     }
   }
 }
