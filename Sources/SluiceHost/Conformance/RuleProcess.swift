@@ -32,7 +32,7 @@ struct RuleProcess {
     guard code == 0 else {
       return end(.fail("the rule's process can't be started: \(String(cString: strerror(code)))"))
     }
-    let isOver = wait(for: child, until: began + Int64(seconds) * 1_000_000_000)
+    let isOver = wait(for: child, RunningTime(Int64(seconds) * 1_000_000_000, from: began))
     kill(-child, SIGKILL)
     var status: Int32 = 0
     while waitpid(child, &status, 0) < 0 && errno == EINTR {}
@@ -87,16 +87,18 @@ struct RuleProcess {
     return all
   }
 
-  /// Until it has ended; false when it has not by the deadline.
-  private func wait(for child: pid_t, until deadline: Int64) -> Bool {
+  /// Until it has ended; false when it has not in that time, of which a machine that stood still takes none away.
+  private func wait(for child: pid_t, _ given: RunningTime) -> Bool {
     let pause = Doorbell()
+    var time = given
     var info = siginfo_t()
     while true {
       info.si_signo = 0
       let result = waitid(P_PID, id_t(child), &info, WEXITED | WNOHANG | WNOWAIT)
       if result != 0 && errno != EINTR || info.si_signo != 0 { return true }
-      guard Clock.monotonic() < deadline else { return false }
+      guard !time.isOver else { return false }
       pause.wait(until: Clock.monotonic() + 1_000_000)
+      time.look(at: Clock.monotonic())
     }
   }
 
