@@ -35,8 +35,8 @@ import Testing
       streams:
         events: { durability: written }
       sources:
-        api: { type: http, listen: "127.0.0.1:0", stream: events\(more) }
-        modules: { type: tcp, listen: "127.0.0.1:0", stream: events }
+        api: { type: http, listen: "127.0.0.1:0", stream: events, idle_timeout: 1h\(more) }
+        modules: { type: tcp, listen: "127.0.0.1:0", stream: events, idle_timeout: 1h }
       subscribers: {}
       """)
   }
@@ -56,7 +56,7 @@ import Testing
   func crowd(mode: String, isEncrypted: Bool) throws {
     let folder = TemporaryFolder()
     let program = try build(in: folder)
-    let rig = isEncrypted ? try TLSRig(folder) : nil
+    let rig = isEncrypted ? try TLSRig(folder, http: ", header_timeout: 1h") : nil
     let daemon = try #require(rig?.daemon ?? Daemon(topology: plain(folder)))
     let port = try #require(daemon.ports[mode == "post" ? "api" : "modules"])
     let before = try resident(daemon.process)

@@ -138,9 +138,8 @@ private struct Rig {
     rig.write(names.map { rig.subscriber($0, n: 1000) }.joined())
     let change = ChildProcess(Products.sluice, ["reload", "--data", rig.folder.path + "/data"])
     // None of the second ones comes to an end.
-    for name in names {
-      #expect(eventually { rig.seen(name).filter { $0 == "start" }.count == 2 }, "\(name): \(rig.seen(name))")
-    }
+    let haveBegun = eventually { names.allSatisfy { rig.seen($0).filter { $0 == "start" }.count == 2 } }
+    #expect(haveBegun, "\(names.map(rig.seen))")
     #expect(daemon.stop() == 0)
     #expect(change.exitStatus() != 0)
     let text = change.output.joined(separator: "\n")

@@ -19,7 +19,7 @@ import Testing
       streams:
         events: { durability: fsync }
       sources:
-        api: { type: http, listen: "127.0.0.1:0", stream: events, auth: required, topic: web }
+        api: { type: http, listen: "127.0.0.1:0", stream: events, auth: required, topic: web, idle_timeout: 1h }
         modules: { type: tcp, listen: "127.0.0.1:0", stream: events, auth: required }
       subscribers:
         archive: { plugin: disk, streams: [ events ], batch: { wait: 5ms }, config: { path: ./out } }

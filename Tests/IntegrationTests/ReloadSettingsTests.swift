@@ -102,7 +102,7 @@ import Testing
     let folder = TemporaryFolder()
     var sketch = Sketch()
     sketch.daemon = ", event_loops: 1"
-    sketch.api = "header_timeout: 15s, socket: { linger: 60s }"
+    sketch.api = "header_timeout: 5s, socket: { linger: 60s }"
     sketch.sources = """
         modules: { type: tcp, listen: "127.0.0.1:0", stream: events, socket: { linger: 60s } }
       """

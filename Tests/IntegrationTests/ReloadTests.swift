@@ -16,7 +16,9 @@ struct Sketch {
 
   @discardableResult
   func write(to folder: TemporaryFolder) -> String {
-    folder.write(
+    // A connection may rest for as long as a busy machine needs for the commands between two of its requests.
+    let idle = api.contains("idle_timeout") ? "" : "idle_timeout: 1h, "
+    return folder.write(
       "sluice.yaml",
       """
       sluice: 1
@@ -25,7 +27,7 @@ struct Sketch {
         events: { \(events) }
       \(streams)
       sources:
-        api: { type: http, listen: "\(listen)", stream: events, auth: none, \(api) }
+        api: { type: http, listen: "\(listen)", stream: events, auth: none, \(idle)\(api) }
       \(sources)
       subscribers:
         archive: \(archive)

@@ -92,8 +92,8 @@ private struct Scene {
         gone: {}
         letters: {}
       sources:
-        api: { type: http, listen: "127.0.0.1:0", stream: events, auth: required, topic: a }
-        side: { type: http, listen: "127.0.0.1:0", stream: gone, auth: none }
+        api: { type: http, listen: "127.0.0.1:0", stream: events, auth: required, topic: a, idle_timeout: 1h }
+        side: { type: http, listen: "127.0.0.1:0", stream: gone, auth: none, idle_timeout: 1h }
       subscribers:
       \(subscriber("alone", "alone", "events", n: 0))\(subscriber("beside", "starting", "events", n: 0))\
       \(subscriber("config", "changeable", "events", n: 1))\(subscriber("leaving", "starting", "gone", n: 0))\(more)
@@ -113,7 +113,7 @@ private struct Scene {
         \(change.stream)
         letters: {}
       sources:
-        api: { type: http, listen: "127.0.0.1:0", stream: events, auth: required, topic: b }
+        api: { type: http, listen: "127.0.0.1:0", stream: events, auth: required, topic: b, idle_timeout: 1h }
         fresh: { type: http, listen: "\(change.freshListen)", stream: extra, auth: none }
       subscribers:
       \(subscriber("alone", "alone", "events", n: change.alone, wait: 2))\

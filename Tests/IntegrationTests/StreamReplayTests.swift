@@ -200,7 +200,7 @@ private func post(_ count: Int, from first: Int = 1, to daemon: Daemon, filler: 
     daemon = try #require(Daemon(topology: folder.path + "/sluice.yaml"))
     let slow = ChildProcess(
       Products.sluice,
-      ["stream", "replay", "events", "--to", "mark", "--rate", "20/s", "--json", "--data", folder.path + "/data"])
+      ["stream", "replay", "events", "--to", "mark", "--rate", "5/s", "--json", "--data", folder.path + "/data"])
     #expect(slow.line { $0.contains(#""delivered":"#) && !$0.contains(#""delivered":0,"#) } != nil)
     daemon.crash()
     #expect(slow.exitStatus() == 69)

@@ -32,8 +32,8 @@ struct TLSRig {
       streams:
         events: { durability: written, max_record: 8MiB, ring: 64MiB }
       sources:
-        api: { type: http, listen: "127.0.0.1:0", stream: events, auth: none, max_body: 8MiB, \(tls)\(http) }
-        modules: { type: tcp, listen: "127.0.0.1:0", stream: events, auth: none, \(tls) }
+        api: { type: http, listen: "127.0.0.1:0", stream: events, auth: none, max_body: 8MiB, idle_timeout: 1h, \(tls)\(http) }
+        modules: { type: tcp, listen: "127.0.0.1:0", stream: events, auth: none, idle_timeout: 1h, \(tls) }
         lines: { type: tcp, framing: lines, listen: "127.0.0.1:0", stream: events, auth: none, \(tls) }
       subscribers:
         archive: { plugin: disk, streams: [ events ], batch: { wait: 5ms }, config: { path: ./out } }

@@ -86,21 +86,21 @@ final class Pending<Value: Sendable>: Sendable {
     }
   }
 
-  /// Nil if it takes longer than a minute.
+  /// Nil if it takes longer than two minutes.
   func get() -> Value? {
-    guard done.wait(timeout: .now() + 60) == .success else { return nil }
+    _ = done.wait(timeout: .now() + 120)
     return value.withLock { $0 }
   }
 }
 
-/// Asks again and again until it is so; false after a minute.
+/// Asks again and again until it is so; false after two minutes.
 func eventually(_ condition: () throws -> Bool) rethrows -> Bool {
-  let deadline = Date() + 60
+  let deadline = Date() + 120
   while Date() < deadline {
     if try condition() { return true }
     _ = poll(nil, 0, 5)
   }
-  return false
+  return try condition()
 }
 
 /// A session of somebody else's.

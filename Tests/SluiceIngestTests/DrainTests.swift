@@ -220,6 +220,7 @@ struct DrainTests {
       var options = HTTPSourceOptions(name: "api")
       options.tls = material
       options.headerSeconds = limitSeconds
+      options.idleSeconds = limitSeconds
       let http = HTTPSource(options, stream: stream, group: group, endpoints: FakeEndpoints(), logger: logger)
       _ = try await http.start(on: socket)
       source = http
@@ -227,6 +228,7 @@ struct DrainTests {
       var options = TCPSourceOptions(name: "modules")
       options.tls = material
       options.tlsHandshakeNanoseconds = Int64(limitSeconds) * 1_000_000_000
+      options.handshakeSeconds = limitSeconds
       let framed = TCPSource(options, stream: stream, group: group, logger: logger)
       _ = try await framed.start(on: socket)
       source = framed
@@ -234,6 +236,7 @@ struct DrainTests {
       var options = LinesSourceOptions(name: "text", topic: "")
       options.tls = material
       options.tlsHandshakeNanoseconds = Int64(limitSeconds) * 1_000_000_000
+      options.idleSeconds = limitSeconds
       let lines = LinesSource(options, stream: stream, group: group, logger: logger)
       _ = try await lines.start(on: socket)
       source = lines

@@ -82,6 +82,8 @@ struct HTTPSourceTests {
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
     EventLoopThreads.name(group, "http")
     var options = HTTPSourceOptions(name: "api", defaultTopic: "web")
+    // Who is served is not to be cut off while the pool that the test runs on has no thread for it.
+    options.idleSeconds = 3600
     adjust(&options)
     let source = HTTPSource(
       options, stream: stream, group: group, endpoints: endpoints, logger: Logger(label: "test"))
@@ -210,7 +212,7 @@ struct HTTPSourceTests {
   }
 
   @Test func aRefusedClientReadsTheAnswerAlthoughItSendsOn() async throws {
-    try await withSource(FakeStream(.memory)) { _, port in
+    try await withSource(FakeStream(.memory), adjust: { $0.lingerSeconds = 60 }) { _, port in
       let client = try BlockingClient(port: port)
       // At once: a head alone would be answered, and the connection closed, before the rest comes.
       try client.send(

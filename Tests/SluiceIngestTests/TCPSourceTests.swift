@@ -84,8 +84,10 @@ struct TCPSourceTests {
     _ stream: FakeStream, _ body: @Sendable (TCPSource, Int) async throws -> Void
   ) async throws {
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
-    let source = TCPSource(
-      TCPSourceOptions(name: "modules"), stream: stream, group: group, logger: Logger(label: "test"))
+    var options = TCPSourceOptions(name: "modules")
+    // Who is served is not to be cut off while the pool that the test runs on has no thread for it.
+    options.idleSeconds = 3600
+    let source = TCPSource(options, stream: stream, group: group, logger: Logger(label: "test"))
     do {
       let address = try await source.start(on: ListeningSocket(host: "127.0.0.1", port: 0))
       try await body(source, try #require(address.port))

@@ -53,18 +53,18 @@ final class Stage: Sendable {
     for continuation in held { continuation.finish() }
   }
 
-  /// Whether the event came within a minute.
+  /// Whether the event came within two minutes.
   func happened(_ event: String) -> Bool { eventually { self.events.contains(event) } }
 }
 
-/// Asks again and again until it is so; false after a minute.
+/// Asks again and again until it is so; false after two minutes.
 func eventually(_ condition: () throws -> Bool) rethrows -> Bool {
-  let deadline = Interruption.now + 60_000_000_000
+  let deadline = Interruption.now + 120_000_000_000
   while Interruption.now < deadline {
     if try condition() { return true }
     _ = poll(nil, 0, 1)
   }
-  return false
+  return try condition()
 }
 
 /// Name of the thread that this runs on.
