@@ -257,6 +257,23 @@ struct Hostility: CustomTestStringConvertible, Sendable {
     #expect(error?.message.contains("said what makes no sense") == true, "\(error as Any)")
   }
 
+  @Test("Of changes of health without end the log gets as many lines as of others, and the last one counts")
+  func healthWithoutEnd() throws {
+    let process = try HostileProcess()
+    let change = Say.health(1) + Say.health(2)
+    process.say("deliver", Array(repeatElement(change, count: 10_000).joined()) + Say.delivered())
+    let rig = try rig(process)
+    rig.reader.append(numbered: 0..<1)
+    let begin = Clock.monotonic()
+    try rig.subscriber.start()
+    #expect(eventually(seconds: 60) { rig.subscriber.status.counts.batches > 0 })
+    #expect(rig.subscriber.status.health == .degraded)
+    #expect(rig.stop(seconds: 60) == .stopped)
+    #expect(rig.log.wait(for: "lines_left_out=", seconds: 60))
+    let periods = Int((Clock.monotonic() - begin) / Limits.isolationLogPeriodNanoseconds) + 1
+    #expect(rig.log.count("health is") <= periods * Limits.isolationLogLines)
+  }
+
   @Test("A process can't take the memory away that the daemon writes batches into")
   func shortened() throws {
     let process = try HostileProcess()
