@@ -6,7 +6,8 @@ import Glibc
 ///     …
 ///     guard interruption.wait(for: .reading, on: socket, until: deadline) == .ready else { … }
 ///
-/// An interrupt that comes while nothing waits ends the next wait, so that none is lost. Each ends one wait.
+/// An interrupt that comes while nothing waits ends the next wait, so that none is lost. All that
+/// have come when a wait ends by one have ended that wait, and no other.
 public final class Interruption: Sendable {
   /// What a descriptor should be ready for.
   public struct Interest: OptionSet, Sendable {
@@ -32,7 +33,7 @@ public final class Interruption: Sendable {
     case late
   }
 
-  // A pair of sockets that holds one byte for each interrupt that has ended no wait yet.
+  // A pair of sockets that holds a byte for each interrupt since the last wait that one ended: together they end one.
   private let source: Int32
   private let sink: Int32
 
@@ -79,11 +80,18 @@ public final class Interruption: Sendable {
       let milliseconds = Int32(clamping: left / 1_000_000 + (left % 1_000_000 == 0 ? 0 : 1))
       let ready = poll(&polled, 2, milliseconds)
       if ready > 0 {
-        var byte: UInt8 = 0
-        if polled[1].revents != 0, read(source, &byte, 1) == 1 { return .interrupted }
+        if polled[1].revents != 0, takeInterrupts() { return .interrupted }
         if polled[0].revents != 0 { return .ready }
       }
       if ready <= 0, Interruption.now >= deadline { return .late }
     }
+  }
+
+  /// All that there are: else each of many that came during one call would end another one later. False if there are none.
+  private func takeInterrupts() -> Bool {
+    var bytes = [UInt8](repeating: 0, count: 64)
+    var isOne = false
+    while read(source, &bytes, bytes.count) > 0 { isOne = true }
+    return isOne
   }
 }
