@@ -7,6 +7,12 @@
 import NIOCore
 import SluiceCore
 
+/// Room in the stream for a request's records, in the log's bytes: all of them, and the largest.
+struct WantedRoom {
+  var bytes = 0
+  var largest = 0
+}
+
 /// Somebody who waits. Confined to the room's loop.
 protocol RoomWaiter: AnyObject {
   /// Where the room keeps it; −1 while it doesn't wait.

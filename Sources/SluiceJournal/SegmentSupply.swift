@@ -70,8 +70,16 @@ final class SegmentSupply: Sendable {
 
   private func makeNext(_ state: inout State) throws(IOFault) -> LaidOutFile {
     while let name = state.spares.popLast() {
-      // One that can't be had is as good as none; what is left of it is removed at the next start.
-      if let spare = try? SegmentFile.openSpare(name, in: directory, bytes: segmentBytes, on: storage) { return spare }
+      do throws(IOFault) {
+        return try SegmentFile.openSpare(name, in: directory, bytes: segmentBytes, on: storage)
+      } catch {
+        guard !ErrorCode.isNoDescriptor(error.code) else {
+          state.spares.append(name)
+          break
+        }
+        // One that can't be had is as good as none, but for its room: a new one may need that.
+        try? storage.unlink(directory + "/" + name, .spareUnlink)
+      }
     }
     return try SegmentFile.layOut(in: directory, bytes: segmentBytes, on: storage)
   }

@@ -174,7 +174,7 @@ struct RingState: @unchecked Sendable {
     let useful = slabBytes - (largest - 8)
     precondition(bytes > slabBytes && useful > 0)
     let wanted = (bytes - (largest - 8) + useful - 1) / useful
-    guard tail - written + UInt64(holds + wanted) < capacity, canOpen(wanted) else { return nil }
+    guard tail - written + UInt64(holds + wanted) < capacity, canOpen(wanted, for: lane) else { return nil }
     leaveChunk(of: lane)
     var chunks: [LaneChunk] = []
     for place in 1...wanted {
@@ -225,11 +225,17 @@ struct RingState: @unchecked Sendable {
     return current
   }
 
-  /// Whether that many slabs can be opened, without those that only pins make necessary.
-  private mutating func canOpen(_ wanted: Int) -> Bool {
+  /// Whether that many slabs can be opened, without those that only pins make necessary. The current one counts when nobody
+  /// has it but `lane`, which will leave it: an empty ring gives all that it has.
+  private mutating func canOpen(_ wanted: Int, for lane: LogLane) -> Bool {
     var found = slabCount - liveCount
     for index in closed where found < wanted {
       if isReusable(slabs[index]) || revokeIdleLanes(of: index) { found += 1 }
+    }
+    if found + 1 == wanted, let current, slabs[current].extentsEnd <= written, !slabs[current].isPinned {
+      _ = revokeIdleLanes(of: current)
+      let isLeft = lane.heldSlab == current && !lane.hasOpenRange && !lane.isInPiece
+      if slabs[current].holders == (isLeft ? 1 : 0) { found += 1 }
     }
     return found >= wanted
   }

@@ -118,6 +118,27 @@ struct RecyclingTests {
     log.close()
   }
 
+  @Test("a spare that can't be had leaves its space, and one for which there is no descriptor stays")
+  func uselessSpares() throws {
+    for (code, stays) in [(ENOSPC, false), (EMFILE, true)] {
+      let storage = MemoryStorage()
+      let log = try worn(storage)
+      func isThere(_ spare: String) -> Bool { storage.paths.contains(spare) }
+      let spares = storage.paths.filter { SegmentFile.isSpare(String($0.dropFirst(2))) }
+      try #require(!spares.isEmpty)
+      storage.fail(.open, code: code, onPathsWith: SegmentFile.sparePrefix)
+      // What was made ready before is used up first.
+      for round in 0..<2 * Self.rounds where spares.contains(where: isThere) && !(stays && round > 40) {
+        put(log, filler)
+        log.stepKeeper(now: Clock.monotonic())
+      }
+      #expect(spares.contains(where: isThere) == stays)
+      #expect(log.core.supply.spareCount == storage.paths.count { SegmentFile.isSpare(String($0.dropFirst(2))) })
+      storage.fail(.open, code: nil)
+      log.close()
+    }
+  }
+
   @Test("the next segment is filled with zeros while nothing is committed, and not while something is")
   func fills() throws {
     let storage = MemoryStorage()

@@ -70,14 +70,14 @@ extension HTTPConnection {
 extension HTTPConnection {
   func block() {
     isBlocked = true
-    wantedBytes = loop.wantedBytes
+    wantedRoom = loop.wantedRoom
     guard place < 0 else { return }
     loop.counters.requestBlocked()
     loop.waitingRoom.enter(self, for: loop.settings.options.blockNanoseconds ?? 0)
   }
 
   func tryAgain() {
-    guard givesUp || loop.mayHaveRoom(for: wantedBytes) else { return }
+    guard givesUp || loop.mayHaveRoom(for: wantedRoom) else { return }
     isBlocked = false
     resume()
   }

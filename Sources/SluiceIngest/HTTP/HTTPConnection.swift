@@ -42,7 +42,7 @@ final class HTTPConnection: ChannelDuplexHandler, RoomWaiter, SecuredConnection 
   @exclusivity(unchecked) var place = -1
   /// The next request waits for room, so much of it, or has waited long enough.
   @exclusivity(unchecked) var isBlocked = false
-  var wantedBytes = 0
+  var wantedRoom = WantedRoom()
   /// The next request is compressed, and this turn of the loop has expanded enough.
   @exclusivity(unchecked) var isYielding = false
   @exclusivity(unchecked) var givesUp = false

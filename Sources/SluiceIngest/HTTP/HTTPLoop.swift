@@ -51,7 +51,7 @@ final class HTTPLoop: SourceLoop, @unchecked Sendable {
   /// Compressed requests that wait for the next turn.
   let turns: ExpansionTurns
   /// How much room the request wanted that found none last.
-  @exclusivity(unchecked) var wantedBytes = 0
+  @exclusivity(unchecked) var wantedRoom = WantedRoom()
   /// What the answers queued since the last submit wait for beside it.
   @exclusivity(unchecked) private var openPosition: UInt64 = 0
   /// Answers queued since the last submit.
@@ -111,11 +111,11 @@ final class HTTPLoop: SourceLoop, @unchecked Sendable {
 
   /// Whether a request that waits may be served now, so that its body, which may be large, is not parsed again and again
   /// in vain. One whose stream closes is served too: to be refused.
-  func mayHaveRoom(for bytes: Int) -> Bool {
+  func mayHaveRoom(for wanted: WantedRoom) -> Bool {
     guard let lane else { return true }
     // Behind a submit the lane looks at the stream anew; the other one lets go of the room.
     _ = lane.submit()
-    let reason = lane.reserve(bytes: bytes, largest: settings.stream?.maxRecordBytes ?? 0)
+    let reason = lane.reserve(bytes: wanted.bytes, largest: wanted.largest)
     _ = lane.submit()
     return reason == nil || reason == .closing
   }

@@ -26,7 +26,7 @@ extension HTTPConnection {
       loop.counters.recordsAccepted(1)
       answerAccepted(persistence(request.head))
     case .full(let reason):
-      loop.wantedBytes = record.recordBytes
+      loop.wantedRoom = WantedRoom(bytes: record.recordBytes, largest: record.recordBytes)
       return isAnswered(full: reason, request, records: 1)
     case .tooLarge(let limit):
       givesBackQuota()

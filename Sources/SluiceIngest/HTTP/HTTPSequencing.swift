@@ -56,8 +56,9 @@ extension HTTPLoop {
   }
 
   private func reserve(_ bytes: Int, in lane: any IngestLane) -> FullReason? {
-    wantedBytes = bytes
-    return lane.reserve(bytes: bytes, largest: records.maxRecordBytes)
+    // By the largest there is, and not by the largest there may be: each slab leaves so much unused.
+    wantedRoom = WantedRoom(bytes: bytes, largest: records.largestBytes)
+    return lane.reserve(bytes: bytes, largest: records.largestBytes)
   }
 
   /// Under the producer's lock.

@@ -62,6 +62,8 @@ struct RecordList {
   private(set) var refusals: [Refusal] = []
   /// What the records take in the log, without the refused ones.
   private(set) var recordBytes = 0
+  /// Of the largest of them, or of the note in place of a refused one.
+  private(set) var largestBytes = 0
   private var metadataBytes = 0
   /// What each record was judged by.
   private(set) var maxRecordBytes = 0
@@ -78,6 +80,7 @@ struct RecordList {
     elements.removeAll(keepingCapacity: true)
     refusals.removeAll(keepingCapacity: true)
     recordBytes = 0
+    largestBytes = Limits.serverPartBytes + Limits.producerFixedBytes
     self.metadataBytes =
       Limits.serverPartBytes + Limits.producerFixedBytes + RecordLayout.padded(metadataBytes)
     self.maxRecordBytes = maxRecordBytes
@@ -165,6 +168,7 @@ struct RecordList {
     let size = metadataBytes + RecordLayout.padded(range.count)
     guard size <= maxRecordBytes else { return refuse(Refusal(tooLarge: elements.count)) }
     recordBytes += size
+    largestBytes = max(largestBytes, size)
     elements.append(Element(start: UInt32(range.lowerBound), count: UInt32(range.count)))
   }
 

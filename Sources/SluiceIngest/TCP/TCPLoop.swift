@@ -155,6 +155,8 @@ final class TCPLoop: SourceLoop, @unchecked Sendable {
         }
       }
       retryBlocked()
+      // Who found no room again has begun a tick that no answer ends.
+      if touched.isEmpty { _ = lane.submit() }
       flushConnections()
       isSettling = false
       guard let oldest = batches.first, !wakeIsAsked else { break }
