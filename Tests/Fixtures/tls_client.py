@@ -37,8 +37,10 @@ def context(options):
 
 
 def connect(options):
+    # The server's patience with a handshake begins with the connection.
+    made = context(options)
     plain = socket.create_connection(("127.0.0.1", options.port), LIMIT)
-    return context(options).wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=False)
+    return made.wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=False)
 
 
 def request(body):

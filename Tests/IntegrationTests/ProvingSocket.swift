@@ -18,7 +18,7 @@ final class ProvingSocket {
 
   init?(port: Int, _ identity: IdentityToken) {
     self.identity = identity
-    guard let descriptor = connectToLoopback(port, seconds: 60) else { return nil }
+    guard let descriptor = connectToLoopback(port, seconds: 120) else { return nil }
     self.descriptor = descriptor
   }
 

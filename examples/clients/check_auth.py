@@ -138,7 +138,7 @@ class Clients:
 
     def __init__(self, command):
         self.command, self.listener = command, socket.create_server(("127.0.0.1", 0))
-        self.listener.settimeout(30)
+        self.listener.settimeout(120)
         self.started = []
 
     def start(self, *lines, window=None):
@@ -160,7 +160,7 @@ class Clients:
 
     def accept(self):
         connection = self.listener.accept()[0]
-        connection.settimeout(30)
+        connection.settimeout(120)
         return Peer(connection)
 
 
@@ -232,7 +232,7 @@ def replayed(clients):
     taken = take(peer, 2)
     assert taken == [(2, b"two")], taken
     peer.send(9, struct.pack("<Q", 2))
-    assert client.wait(30) == 0 and client.stdout.read().strip() == b"2", client.stderr.read()
+    assert client.wait(120) == 0 and client.stdout.read().strip() == b"2", client.stderr.read()
 
 
 def flood(clients, window):

@@ -29,11 +29,11 @@ def read(connection, count):
 
 def main():
     listener = socket.create_server(("127.0.0.1", 0))
-    listener.settimeout(30)
+    listener.settimeout(120)
     for session, count in SESSIONS.items():
         client = subprocess.Popen([*sys.argv[1:], "127.0.0.1", str(listener.getsockname()[1]), session])
         connection = listener.accept()[0]
-        connection.settimeout(30)
+        connection.settimeout(120)
         for path in sorted(GOLDEN.glob(f"{session}-*.hex"))[:count]:
             data = frame(path)
             if "-server-" in path.name:

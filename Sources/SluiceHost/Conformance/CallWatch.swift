@@ -7,7 +7,7 @@ import Synchronization
 /// It has one thread from the beginning, so that a rule that counts threads does not count it.
 final class CallWatch: Sendable {
   private struct Call {
-    var began: Int64
+    var time: RunningTime
     var target: Interruptible
   }
 
@@ -17,7 +17,7 @@ final class CallWatch: Sendable {
     _ = OSThread(name: "call watch") { [self] in
       let pause = Doorbell()
       while true {
-        pause.wait(until: Clock.monotonic() + Limits.conformanceInterruptNanoseconds / 10)
+        pause.wait(until: Clock.monotonic() + Limits.runningSliceNanoseconds)
         look()
       }
     }
@@ -26,7 +26,8 @@ final class CallWatch: Sendable {
   private func look() {
     // Under the lock, so that the instance can't go in between.
     call.withLock { call in
-      guard let late = call, Clock.monotonic() - late.began > Limits.conformanceInterruptNanoseconds else { return }
+      call?.time.look(at: Clock.monotonic())
+      guard let late = call, late.time.isOver else { return }
       call = nil
       late.target.call()
     }
@@ -35,7 +36,8 @@ final class CallWatch: Sendable {
   func begin(_ interrupt: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?, _ instance: UnsafeMutableRawPointer?) {
     guard interrupt != nil, instance != nil else { return }
     let target = Interruptible(function: interrupt, instance: instance)
-    call.withLock { $0 = Call(began: Clock.monotonic(), target: target) }
+    let time = RunningTime(Limits.conformanceInterruptNanoseconds, from: Clock.monotonic())
+    call.withLock { $0 = Call(time: time, target: target) }
   }
 
   func end() { call.withLock { $0 = nil } }

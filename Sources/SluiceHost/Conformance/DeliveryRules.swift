@@ -11,7 +11,7 @@ extension ConformanceRule {
       remedy: "Write down what is missing, and return SLU_OK."
     ) { bench throws(RuleVerdict) in try gaps(bench) },
     ConformanceRule(
-      "interrupt-harmless", .delivery, needs: deliverable,
+      "interrupt-harmless", .delivery, needs: deliverable, seconds: Limits.conformanceLongRuleSeconds,
       demand: "interrupt may come at any time: before start, when nothing is under way, during deliver, after stop.",
       remedy: "Let interrupt set a flag or ring a bell, and let the call that it ends take it back."
     ) { bench throws(RuleVerdict) in try interruptHarmless(bench) },

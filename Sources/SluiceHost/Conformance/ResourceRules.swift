@@ -5,7 +5,7 @@ import SluiceCore
 extension ConformanceRule {
   static let resources: [ConformanceRule] = [
     ConformanceRule(
-      "stop-in-flight", .resources, needs: deliverable,
+      "stop-in-flight", .resources, needs: deliverable, seconds: Limits.conformanceLongRuleSeconds,
       demand: "stop returns within 10 s while batches are accepted and not settled.",
       remedy: "Give up what is open: its messages come again."
     ) { bench throws(RuleVerdict) in
