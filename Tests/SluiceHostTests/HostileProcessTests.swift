@@ -266,8 +266,8 @@ struct Hostility: CustomTestStringConvertible, Sendable {
     rig.reader.append(numbered: 0..<1)
     let begin = Clock.monotonic()
     try rig.subscriber.start()
-    #expect(eventually(seconds: 60) { rig.subscriber.status.counts.batches > 0 })
-    #expect(rig.subscriber.status.health == .degraded)
+    #expect(rig.reader.waitUntilSettled(below: 2, seconds: 60))
+    #expect(rig.subscriber.status.health == .degraded, "\(rig.log.all.suffix(5))")
     #expect(rig.stop(seconds: 60) == .stopped)
     #expect(rig.log.wait(for: "lines_left_out=", seconds: 60))
     let periods = Int((Clock.monotonic() - begin) / Limits.isolationLogPeriodNanoseconds) + 1

@@ -62,6 +62,7 @@ final class HTTPLoop: SourceLoop, @unchecked Sendable {
   @exclusivity(unchecked) private var isSettling = false
   /// The time of this tick, for requests that bring none; 0 outside of one.
   @exclusivity(unchecked) private var tickTime: Int64 = 0
+  private var isSweeping = false
   private var endOfTickTask: @Sendable () -> Void = {}
 
   private var connections: [HTTPConnection] = []
@@ -264,6 +265,12 @@ final class HTTPLoop: SourceLoop, @unchecked Sendable {
 
   private func sweep() {
     sweeps += 1
+    // Who waits for a drain sees all that was closed for it counted.
+    isSweeping = true
+    defer {
+      isSweeping = false
+      finishDrainIfEmpty()
+    }
     // Backwards, because closing a connection puts the last one into its place.
     var index = connections.count - 1
     while index >= 0 {
@@ -294,7 +301,7 @@ final class HTTPLoop: SourceLoop, @unchecked Sendable {
   }
 
   private func finishDrainIfEmpty() {
-    if isDraining, connections.isEmpty, answers.isEmpty { finishDrain() }
+    if isDraining, !isSweeping, connections.isEmpty, answers.isEmpty { finishDrain() }
   }
 
   private func finishDrain() {
