@@ -52,7 +52,7 @@ extension Limits {
   package static let maxGroupBodyBytes = 64 << 20
   /// What a lane takes of a slab at a time, unless a record is larger.
   package static let laneChunkBytes = 64 << 10
-  /// Ranges that a lane may hold between two submits.
+  /// Ranges that a lane may hold between two submits, beside one for each slab of the ring.
   package static let maxLaneRanges = 256
   /// Adjacent submits are joined up to this.
   package static let maxExtentBytes = 1 << 20

@@ -7,7 +7,7 @@ import Glibc
 ///     guard interruption.wait(for: .reading, on: socket, until: deadline) == .ready else { … }
 ///
 /// An interrupt that comes while nothing waits ends the next wait, so that none is lost. All that
-/// have come when a wait ends by one have ended that wait, and no other.
+/// have come by then end that wait together, and no other.
 public final class Interruption: Sendable {
   /// What a descriptor should be ready for.
   public struct Interest: OptionSet, Sendable {

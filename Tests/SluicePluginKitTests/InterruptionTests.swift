@@ -4,7 +4,7 @@ import Testing
 
 /// Waits that an interrupt ends.
 @Suite struct InterruptionTests {
-  @Test("Many interrupts end one wait, whether it is under way or comes after them, and no other")
+  @Test("Many interrupts that come before a wait end that one, and no other")
   func endTogether() throws {
     let interruption = try Interruption()
     var ends: [Int32] = [0, 0]
